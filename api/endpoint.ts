@@ -1,0 +1,158 @@
+import express, { type Request, type RequestHandler, type Response, type Router } from 'express';
+import type { z } from 'zod';
+import { type ErrorCode, type FieldError, OrderPlatformError } from '../domain/errors.ts';
+import type { AccessTokens, Caller, Role } from './tokens.ts';
+
+type Shape = z.ZodObject | undefined;
+type Parsed<T> = T extends z.ZodType ? z.output<T> : undefined;
+
+/** What a handler gets: everything validated, and the caller known where the endpoint wants one. */
+export interface Call<P extends Shape, Q extends Shape, B extends z.ZodType | undefined, A extends Access> {
+  params: Parsed<P>;
+  query: Parsed<Q>;
+  body: Parsed<B>;
+  caller: A extends 'public' ? undefined : Caller;
+  request: Request;
+  response: Response;
+}
+
+type Access = 'public' | readonly Role[];
+
+export const EVERYBODY = ['customer', 'staff', 'admin'] as const;
+export const STAFF = ['staff', 'admin'] as const;
+
+export interface Answer {
+  description: string;
+  body?: z.ZodType;
+  contentType?: string;
+  headers?: Record<string, string>;
+}
+
+/** One endpoint: what it takes, who may call it, what it answers, and what it does. Routing, validation and the
+ * OpenAPI description are all made from this. */
+export interface Endpoint<
+  P extends Shape = Shape,
+  Q extends Shape = Shape,
+  B extends z.ZodType | undefined = z.ZodType | undefined,
+  A extends Access = Access,
+> {
+  method: 'get' | 'post' | 'put' | 'patch' | 'delete';
+  /** As Express writes it: `/v1/orders/:id`. */
+  path: string;
+  tag: string;
+  summary: string;
+  access: A;
+  params?: P;
+  query?: Q;
+  body?: B;
+  bodyOptional?: boolean;
+  headers?: Record<string, { description: string; required?: boolean }>;
+  answers: Record<number, Answer>;
+  problems?: readonly ErrorCode[];
+  handle(call: Call<P, Q, B, A>): Promise<void>;
+}
+
+/** Keeps the types of an endpoint's schemas for its handler. */
+export const endpoint = <
+  P extends Shape = undefined,
+  Q extends Shape = undefined,
+  B extends z.ZodType | undefined = undefined,
+  const A extends Access = Access,
+>(
+  definition: Endpoint<P, Q, B, A>,
+): Endpoint => definition;
+
+const parseJson = express.json({ limit: '256kb', strict: false });
+
+/** Adds an endpoint to the router: identify, limit, authorise, read, validate, handle. */
+export function mount(
+  router: Router,
+  tokens: AccessTokens,
+  limit: RequestHandler,
+  definition: Endpoint,
+): void {
+  const identify: RequestHandler = async (request, response, next) => {
+    const [scheme, token] = (request.headers.authorization ?? '').split(' ');
+    if (scheme?.toLowerCase() === 'bearer' && token) response.locals.caller = await tokens.verify(token);
+    next();
+  };
+  const authorise: RequestHandler = (_request, response, next) => {
+    if (definition.access !== 'public') {
+      const caller = response.locals.caller as Caller | undefined;
+      if (!caller)
+        throw new OrderPlatformError('unauthenticated', 'This needs "Authorization: Bearer <token>".');
+      if (!definition.access.includes(caller.role)) {
+        throw new OrderPlatformError('forbidden', `The role ${caller.role} may not do this.`);
+      }
+    }
+    next();
+  };
+  const read: RequestHandler[] = definition.body ? [requireJson, parseJson] : [];
+  const handle: RequestHandler = async (request, response) => {
+    await definition.handle({
+      params: definition.params && parseParams(definition.params, request.params),
+      query: definition.query && parseQuery(definition.query, request.query),
+      body: definition.body && parseBody(definition, request.body),
+      caller: response.locals.caller as Caller,
+      request,
+      response,
+    });
+  };
+  router[definition.method](definition.path, identify, limit, authorise, ...read, handle);
+}
+
+const requireJson: RequestHandler = (request, _response, next) => {
+  const hasBody =
+    request.headers['transfer-encoding'] !== undefined || Number(request.headers['content-length']) > 0;
+  if (hasBody && !request.is('application/json')) {
+    throw new OrderPlatformError('unsupported_media_type', 'Send the body as application/json.');
+  }
+  next();
+};
+
+/** A malformed id names nothing that exists. */
+function parseParams(schema: z.ZodObject, params: unknown): Record<string, unknown> {
+  const result = schema.safeParse(params);
+  if (!result.success) throw new OrderPlatformError('not_found', 'There is no such thing.');
+  return result.data;
+}
+
+function parseQuery(schema: z.ZodObject, query: unknown): Record<string, unknown> {
+  const result = schema.strict().safeParse(query);
+  if (result.success) return result.data;
+  const issue = result.error.issues[0]!;
+  const name = issue.path.join('.') || (issue.code === 'unrecognized_keys' ? issue.keys.join(', ') : '');
+  throw new OrderPlatformError(
+    'invalid_query',
+    `The query parameter ${name} is not valid: ${issue.message}.`,
+  );
+}
+
+function parseBody(definition: Endpoint, body: unknown): unknown {
+  const given = body === undefined && definition.bodyOptional ? {} : body;
+  const result = definition.body!.safeParse(given);
+  if (result.success) return result.data;
+  const errors = fieldErrors(result.error);
+  const [first] = errors;
+  throw new OrderPlatformError(
+    'validation_failed',
+    errors.length === 1
+      ? `${first!.pointer || 'The body'}: ${first!.detail}`
+      : `${errors.length} fields are not valid.`,
+    { errors },
+  );
+}
+
+const fieldErrors = (error: z.ZodError): FieldError[] =>
+  error.issues.flatMap((issue): FieldError[] =>
+    issue.code === 'unrecognized_keys'
+      ? issue.keys.map((key) => ({
+          pointer: pointerTo([...issue.path, key]),
+          detail: 'This field is not known.',
+        }))
+      : [{ pointer: pointerTo(issue.path), detail: issue.message }],
+  );
+
+/** RFC 6901. */
+const pointerTo = (path: PropertyKey[]): string =>
+  path.map((part) => `/${String(part).replaceAll('~', '~0').replaceAll('/', '~1')}`).join('');

@@ -1,0 +1,194 @@
+import {
+  type Client,
+  isGrpcServiceError,
+  WorkflowExecutionAlreadyStartedError,
+  WorkflowNotFoundError,
+  WorkflowUpdateFailedError,
+  WorkflowUpdateRPCTimeoutOrCancelledError,
+  type WorkflowStartOptions,
+} from '@temporalio/client';
+import { ApplicationFailure, type SearchAttributePair, TypedSearchAttributes } from '@temporalio/common';
+import type { Logger } from 'pino';
+import { isErrorCode, OrderPlatformError } from '../domain/errors.ts';
+import { formatMoney } from '../domain/money.ts';
+import { orderWorkflowId, type PlacedOrder } from '../domain/order.ts';
+import {
+  type CancelRequest,
+  cancelSignal,
+  cancelUpdate,
+  CUSTOMER_ID,
+  ORDER_STATUS,
+  ORDER_WORKFLOW,
+  TASK_QUEUE,
+} from '../workflows/messages.ts';
+
+const RPC_DEADLINE_MS = 8_000;
+const UPDATE_DEADLINE_MS = 10_000;
+const NOT_FOUND = 5;
+const INVALID_ARGUMENT = 3;
+
+/** gRPC: CANCELLED, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNAVAILABLE. */
+const UNAVAILABLE = new Set([1, 4, 8, 14]);
+
+/** Whether an error says that Temporal cannot be reached or does not answer now. */
+export function isTemporalUnavailable(error: unknown): boolean {
+  for (let cause = error; cause instanceof Error; cause = cause.cause) {
+    if (isGrpcServiceError(cause) && UNAVAILABLE.has(cause.code)) return true;
+  }
+  return false;
+}
+
+/** What the API asks of the workflows of orders. */
+export interface OrderWorkflows {
+  /** Starts the workflow of an accepted order; `false` when it had been started before. */
+  start(accepted: PlacedOrder): Promise<boolean>;
+  /** Starts the workflow of a placed order again when it is gone; it goes on from the order's row. */
+  restart(placed: PlacedOrder): Promise<void>;
+  /** The order as it was accepted, from the workflow's own history, or undefined. Needs no worker. */
+  findAccepted(orderId: string): Promise<PlacedOrder | undefined>;
+  /**
+   * Cancels through the workflow. `done` when it is cancelled, `requested` when no worker took it up in time and the
+   * wish is recorded, `closed` when there is no running workflow. Throws the domain error of a refusal.
+   */
+  cancel(orderId: string, request: CancelRequest): Promise<'done' | 'requested' | 'closed'>;
+}
+
+export interface OrderWorkflowsOptions {
+  client: Client;
+  logger: Logger;
+  /** Whether this process polls the task queue, so that the first task can come with the answer to the start. */
+  eager: boolean;
+  searchable: boolean;
+}
+
+export function createOrderWorkflows({
+  client,
+  logger,
+  eager,
+  searchable,
+}: OrderWorkflowsOptions): OrderWorkflows {
+  let withSearchAttributes = searchable;
+
+  const searchAttributes = (accepted: PlacedOrder) => {
+    const pairs: SearchAttributePair[] = [
+      { key: ORDER_STATUS, value: 'pending' },
+      { key: CUSTOMER_ID, value: accepted.customerId },
+    ];
+    return withSearchAttributes ? { typedSearchAttributes: new TypedSearchAttributes(pairs) } : {};
+  };
+
+  type IdPolicies = Pick<WorkflowStartOptions, 'workflowIdReusePolicy' | 'workflowIdConflictPolicy'>;
+
+  const start = async (accepted: PlacedOrder, policies: IdPolicies): Promise<boolean> => {
+    try {
+      await client.withDeadline(Date.now() + RPC_DEADLINE_MS, () =>
+        client.workflow.start(ORDER_WORKFLOW, {
+          args: [accepted],
+          taskQueue: TASK_QUEUE,
+          workflowId: orderWorkflowId(accepted.orderId),
+          requestEagerStart: eager,
+          ...policies,
+          staticSummary: summaryOf(accepted),
+          staticDetails: detailsOf(accepted),
+          ...searchAttributes(accepted),
+        }),
+      );
+      return true;
+    } catch (error) {
+      if (error instanceof WorkflowExecutionAlreadyStartedError) return false;
+      if (withSearchAttributes && isUnknownSearchAttribute(error)) {
+        logger.warn('Temporal does not know the search attributes of orders; going on without them');
+        withSearchAttributes = false;
+        return await start(accepted, policies);
+      }
+      throw error;
+    }
+  };
+
+  return {
+    start: (accepted) =>
+      start(accepted, { workflowIdReusePolicy: 'REJECT_DUPLICATE', workflowIdConflictPolicy: 'FAIL' }),
+
+    async restart(placed) {
+      await start(placed, { workflowIdReusePolicy: 'ALLOW_DUPLICATE', workflowIdConflictPolicy: 'FAIL' });
+    },
+
+    async findAccepted(orderId) {
+      try {
+        const { history } = await client.withDeadline(Date.now() + RPC_DEADLINE_MS, () =>
+          client.workflowService.getWorkflowExecutionHistory({
+            namespace: client.options.namespace,
+            execution: { workflowId: orderWorkflowId(orderId) },
+            maximumPageSize: 1,
+          }),
+        );
+        const started = history?.events?.[0]?.workflowExecutionStartedEventAttributes;
+        const payload = started?.input?.payloads?.[0];
+        if (started?.workflowType?.name !== ORDER_WORKFLOW || !payload) return undefined;
+        return client.options.loadedDataConverter.payloadConverter.fromPayload<PlacedOrder>(payload);
+      } catch (error) {
+        if (isGrpcServiceError(error) && error.code === NOT_FOUND) return undefined;
+        throw error;
+      }
+    },
+
+    async cancel(orderId, request) {
+      const handle = client.workflow.getHandle(orderWorkflowId(orderId));
+      try {
+        await client.withDeadline(Date.now() + UPDATE_DEADLINE_MS, () =>
+          handle.executeUpdate(cancelUpdate, { args: [request] }),
+        );
+        return 'done';
+      } catch (error) {
+        if (error instanceof WorkflowNotFoundError) return 'closed';
+        if (error instanceof WorkflowUpdateFailedError) throw refusalOf(error);
+        const undecided = error instanceof WorkflowUpdateRPCTimeoutOrCancelledError || isTimeout(error);
+        if (!undecided || request.expectedVersion !== undefined) throw error;
+      }
+      try {
+        await client.withDeadline(Date.now() + RPC_DEADLINE_MS, () => handle.signal(cancelSignal, request));
+        return 'requested';
+      } catch (error) {
+        if (error instanceof WorkflowNotFoundError) return 'closed';
+        throw error;
+      }
+    },
+  };
+}
+
+const isTimeout = (error: unknown): boolean =>
+  isGrpcServiceError(error) && (error.code === 1 || error.code === 4);
+
+const isUnknownSearchAttribute = (error: unknown): boolean => {
+  for (let cause = error; cause instanceof Error; cause = cause.cause) {
+    if (isGrpcServiceError(cause) && cause.code === INVALID_ARGUMENT)
+      return /search attribute/i.test(cause.details);
+  }
+  return false;
+};
+
+/** What the workflow refused, as the error it named; anything else stays as it is. */
+function refusalOf(error: WorkflowUpdateFailedError): Error {
+  const { cause } = error;
+  if (!(cause instanceof ApplicationFailure) || !isErrorCode(cause.type)) return error;
+  const [extra] = (cause.details ?? []) as [Record<string, unknown>?];
+  return new OrderPlatformError(cause.type, cause.message, { ...(extra && { extra }) });
+}
+
+const summaryOf = ({ number, lines, total, currency }: PlacedOrder): string => {
+  const units = lines.reduce((sum, line) => sum + line.quantity, 0);
+  return `Order ${number}: ${units} ${units === 1 ? 'item' : 'items'}, ${formatMoney(total, currency, 'en')}`;
+};
+
+const MAX_DETAIL_LINES = 20;
+
+function detailsOf({ customerId, lines, total, currency }: PlacedOrder): string {
+  const shown = lines.slice(0, MAX_DETAIL_LINES).map((line) => {
+    const amount = formatMoney(line.unitPrice * line.quantity, currency, 'en');
+    return `- ${line.quantity} × ${line.name} (\`${line.sku}\`): ${amount}`;
+  });
+  const more = lines.length > shown.length ? [`- and ${lines.length - shown.length} more`] : [];
+  return [`Customer \`${customerId}\``, ...shown, ...more, `**${formatMoney(total, currency, 'en')}**`].join(
+    '\n',
+  );
+}

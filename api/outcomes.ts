@@ -1,0 +1,117 @@
+import pg from 'pg';
+import type { Logger } from 'pino';
+import type { Db } from '../db/connect.ts';
+import { findPlacement, OUTCOME_CHANNEL, type Placement } from '../db/placement.ts';
+
+type Settle = (placed: Placement) => void;
+
+/**
+ * Where requests wait for the outcome of a placement. An outcome of this very process is handed over directly; one
+ * of another process comes by Postgres LISTEN/NOTIFY.
+ */
+export interface Outcomes {
+  /** From now on hears the outcome of an order. `wait` gives it, or undefined when it takes longer. */
+  expect(orderId: string): { wait(milliseconds: number): Promise<Placement | undefined>; forget(): void };
+  /** Hands an outcome to those who wait for it here; `false` when nobody does. */
+  settle(placed: Placement): boolean;
+  /** Whether outcomes of other processes are heard now. */
+  isListening(): boolean;
+  close(): Promise<void>;
+}
+
+const RECONNECT_MS = 500;
+
+/** Starts to listen at `databaseUrl`, and keeps trying for as long as Postgres is away. */
+export function listenForOutcomes(databaseUrl: string, db: Db, logger: Logger): Outcomes {
+  const waiting = new Map<string, Set<Settle>>();
+  let client: pg.Client | undefined;
+  let listening = false;
+  let closed = false;
+  let retry: NodeJS.Timeout | undefined;
+
+  const settle = (placed: Placement): boolean => {
+    const settlers = waiting.get(placed.orderId);
+    if (!settlers) return false;
+    for (const tell of settlers) tell(placed);
+    return true;
+  };
+
+  const lookUp = async (orderId: string): Promise<void> => {
+    if (!waiting.has(orderId)) return;
+    const placed = await findPlacement(db, orderId);
+    if (placed) settle(placed);
+  };
+
+  const lookUpQuietly = (orderId: string): void => {
+    lookUp(orderId).catch((error: unknown) =>
+      logger.warn({ err: error, orderId }, 'An outcome could not be read'),
+    );
+  };
+
+  const listen = async (): Promise<void> => {
+    if (closed) return;
+    const next = new pg.Client({
+      connectionString: databaseUrl,
+      application_name: 'holdfast-outcomes',
+      connectionTimeoutMillis: 5_000,
+      keepAlive: true,
+    });
+    client = next;
+    const reconnect = (): void => {
+      if (client !== next || closed) return;
+      client = undefined;
+      listening = false;
+      next.end().catch(() => undefined);
+      retry = setTimeout(() => void listen(), RECONNECT_MS);
+    };
+    next.on('error', reconnect);
+    next.on('end', reconnect);
+    next.on('notification', ({ payload }) => payload && lookUpQuietly(payload));
+    try {
+      await next.connect();
+      await next.query(`listen ${OUTCOME_CHANNEL}`);
+      listening = true;
+      for (const orderId of waiting.keys()) lookUpQuietly(orderId);
+    } catch {
+      reconnect();
+    }
+  };
+  void listen();
+
+  return {
+    settle,
+    isListening: () => listening,
+    expect(orderId) {
+      let outcome: Placement | undefined;
+      let wake: (() => void) | undefined;
+      const tell: Settle = (placed) => {
+        outcome = placed;
+        wake?.();
+      };
+      const settlers = waiting.get(orderId) ?? new Set();
+      waiting.set(orderId, settlers.add(tell));
+      return {
+        async wait(milliseconds) {
+          if (!outcome && milliseconds > 0) {
+            let timer: NodeJS.Timeout | undefined;
+            await new Promise<void>((resolve) => {
+              wake = resolve;
+              timer = setTimeout(resolve, milliseconds);
+            });
+            clearTimeout(timer);
+          }
+          return outcome;
+        },
+        forget() {
+          settlers.delete(tell);
+          if (settlers.size === 0 && waiting.get(orderId) === settlers) waiting.delete(orderId);
+        },
+      };
+    },
+    async close() {
+      closed = true;
+      clearTimeout(retry);
+      await client?.end().catch(() => undefined);
+    },
+  };
+}

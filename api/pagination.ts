@@ -1,0 +1,46 @@
+import type { Request, Response } from 'express';
+import { z } from 'zod';
+import { OrderPlatformError } from '../domain/errors.ts';
+
+/** The query parameters of every list. */
+export const pageQuery = {
+  limit: z.coerce.number().int().min(1).max(100).default(25),
+  cursor: z.string().max(1000).optional(),
+};
+
+/** The answer of a list of `item`. */
+export const pageOf = (item: z.ZodType) =>
+  z.object({ data: z.array(item), nextCursor: z.string().nullable() });
+
+const encode = (position: unknown): string => Buffer.from(JSON.stringify(position)).toString('base64url');
+
+/** The position that a cursor stands for. Throws `invalid_cursor` for one that this list did not give out. */
+export function readCursor<T>(cursor: string | undefined, position: z.ZodType<T>): T | undefined {
+  if (cursor === undefined) return undefined;
+  try {
+    return position.parse(JSON.parse(Buffer.from(cursor, 'base64url').toString('utf8')));
+  } catch {
+    throw new OrderPlatformError('invalid_cursor', 'The cursor is not one that this list gave out.');
+  }
+}
+
+/**
+ * Sends a page of a list. `rows` were read with one more than `limit`, which tells whether there is a next page; its
+ * cursor is `positionOf` the last row sent, and a `Link` header (RFC 8288) leads to it.
+ */
+export function sendPage<T>(
+  request: Request,
+  response: Response,
+  page: { rows: T[]; limit: number; positionOf: (row: T) => unknown },
+): void {
+  const data = page.rows.slice(0, page.limit);
+  const last = data.at(-1);
+  const nextCursor =
+    page.rows.length > page.limit && last !== undefined ? encode(page.positionOf(last)) : null;
+  if (nextCursor !== null) {
+    const url = new URL(request.originalUrl, 'http://localhost');
+    url.searchParams.set('cursor', nextCursor);
+    response.setHeader('Link', `<${url.pathname}${url.search}>; rel="next"`);
+  }
+  response.json({ data, nextCursor });
+}

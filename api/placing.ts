@@ -1,0 +1,203 @@
+import type { Db } from '../db/connect.ts';
+import { findOrder, findPlacedOrder, findRequestHash } from '../db/orders.ts';
+import { findPlacement } from '../db/placement.ts';
+import { type Price, quoteOrder } from '../db/products.ts';
+import { illegalStep, OrderPlatformError } from '../domain/errors.ts';
+import { lineIdFor, orderIdFor, orderNumber } from '../domain/ids.ts';
+import { judge, type Order, pendingOrder, type PlacedOrder, settledOrder } from '../domain/order.ts';
+import type { CancelRequest } from '../workflows/messages.ts';
+import type { OrderWorkflows } from './order-workflows.ts';
+import type { Outcomes } from './outcomes.ts';
+import { requestHashOf } from './preconditions.ts';
+import type { PlaceOrderRequest } from './routes/orders.ts';
+import { actorOf, type Caller } from './tokens.ts';
+
+export interface PlacingRequest {
+  caller: Caller;
+  key: string;
+  route: string;
+  request: PlaceOrderRequest;
+  waitMs: number;
+}
+
+export interface OrderPlacing {
+  /**
+   * Accepts an order, starts its workflow and waits up to `waitMs` for the outcome. The same caller, route and key
+   * give the same order again (`replayed`), or `idempotency_key_reused` for another request.
+   */
+  place(wanted: PlacingRequest): Promise<{ order: Order; replayed: boolean }>;
+  /** Cancels an order through its workflow. Throws the domain error of a refusal. */
+  cancel(order: Order, request: CancelRequest): Promise<'done' | 'requested'>;
+}
+
+export interface OrderPlacingDeps {
+  db: Db;
+  workflows: OrderWorkflows;
+  outcomes: Outcomes;
+}
+
+export function createOrderPlacing({ db, workflows, outcomes }: OrderPlacingDeps): OrderPlacing {
+  /** Hears the outcome of what `begin` begins; undefined where it says that it began nothing. */
+  const awaitOutcome = async (
+    accepted: PlacedOrder,
+    waitMs: number,
+    begin: () => Promise<boolean>,
+  ): Promise<Order | undefined> => {
+    const outcome = outcomes.expect(accepted.orderId);
+    try {
+      if (!(await begin())) return undefined;
+      const placed =
+        (await outcome.wait(waitMs)) ?? (waitMs > 0 && (await findPlacement(db, accepted.orderId)));
+      return placed ? settledOrder(accepted, placed) : pendingOrder(accepted);
+    } finally {
+      outcome.forget();
+    }
+  };
+
+  /** Answers a request whose order exists: as it is now, waiting for its outcome where there is none yet. */
+  const replay = async (orderId: string, requestHash: string, waitMs: number): Promise<Order | undefined> => {
+    const placedHash = await findRequestHash(db, orderId);
+    const accepted = placedHash === undefined ? await workflows.findAccepted(orderId) : undefined;
+    const knownHash = placedHash ?? accepted?.requestHash;
+    if (knownHash === undefined) return undefined;
+    if (knownHash !== requestHash) {
+      throw new OrderPlatformError(
+        'idempotency_key_reused',
+        'This Idempotency-Key was used for an order with another body.',
+      );
+    }
+    const found = await findOrder(db, orderId);
+    if (found || !accepted) return found;
+    let settled: Order | undefined;
+    const awaited = await awaitOutcome(accepted, waitMs, async () => {
+      settled = await findOrder(db, orderId);
+      return settled === undefined;
+    });
+    return settled ?? awaited;
+  };
+
+  return {
+    async place({ caller, key, route, request, waitMs }) {
+      const orderId = orderIdFor(caller.id, route, key);
+      const requestHash = requestHashOf(request);
+      const again = async () => {
+        const order = await replay(orderId, requestHash, waitMs);
+        return order && { order, replayed: true };
+      };
+
+      const customerId = customerOf(caller, request);
+      const skus = [...new Set(request.lines.map((line) => line.sku))];
+      const quote = await quoteOrder(db, { orderId, customerId, skus });
+      if (quote.requestHash !== null) return (await again())!;
+
+      let accepted: PlacedOrder;
+      try {
+        accepted = accept({ orderId, requestHash, customerId, placedBy: actorOf(caller), request, quote });
+      } catch (error) {
+        // What was accepted before stays accepted, whatever the catalogue says now.
+        const before = await again();
+        if (before) return before;
+        throw error;
+      }
+
+      const order = await awaitOutcome(accepted, waitMs, () => workflows.start(accepted));
+      if (order) return { order, replayed: false };
+      return (await again()) ?? { order: pendingOrder(accepted), replayed: true };
+    },
+
+    async cancel(order, request) {
+      const outcome = await workflows.cancel(order.id, request);
+      if (outcome !== 'closed') return outcome;
+
+      const now = await findOrder(db, order.id);
+      const verdict = judge('cancel', now?.status ?? order.status);
+      if (verdict === 'repeat') return 'done';
+      if (verdict === 'illegal') {
+        throw new OrderPlatformError(
+          'invalid_transition',
+          illegalStep('cancel', now?.status ?? order.status),
+          {
+            extra: { status: now?.status },
+          },
+        );
+      }
+      // The workflow is gone though the order lives: it goes on from its row under the same ID, and cancels.
+      const placed = await findPlacedOrder(db, order.id);
+      if (placed) await workflows.restart(placed);
+      const retried = await workflows.cancel(order.id, request);
+      return retried === 'closed' ? 'requested' : retried;
+    },
+  };
+}
+
+function customerOf(caller: Caller, request: PlaceOrderRequest): string {
+  if (caller.role !== 'customer') {
+    if (request.customerId !== undefined) return request.customerId;
+    throw new OrderPlatformError('validation_failed', '/customerId: Staff must say whose order it is.', {
+      errors: [{ pointer: '/customerId', detail: 'Staff must say whose order it is.' }],
+    });
+  }
+  if (request.customerId === undefined || request.customerId === caller.id) return caller.id;
+  throw new OrderPlatformError('forbidden', 'A customer orders for itself only.');
+}
+
+interface Acceptable {
+  orderId: string;
+  requestHash: string;
+  customerId: string;
+  placedBy: string;
+  request: PlaceOrderRequest;
+  quote: Awaited<ReturnType<typeof quoteOrder>>;
+}
+
+/** Fixes names, prices and the total. Throws `validation_failed` or `price_changed`. */
+function accept({ orderId, requestHash, customerId, placedBy, request, quote }: Acceptable): PlacedOrder {
+  const prices = new Map(quote.prices.map((price) => [price.sku, price]));
+  const errors = request.lines.flatMap((line, index) =>
+    prices.has(line.sku)
+      ? []
+      : [{ pointer: `/lines/${index}/sku`, detail: `There is no product ${line.sku}.` }],
+  );
+  if (!quote.customerExists) errors.push({ pointer: '/customerId', detail: 'There is no such customer.' });
+  const currencies = new Set(quote.prices.map((price) => price.currency));
+  if (currencies.size > 1) {
+    errors.push({
+      pointer: '/lines',
+      detail: `One order has one currency, not ${[...currencies].join(' and ')}.`,
+    });
+  }
+  const first = errors[0];
+  if (first)
+    throw new OrderPlatformError('validation_failed', `${first.pointer}: ${first.detail}`, { errors });
+
+  const quantities = new Map<string, number>();
+  for (const { sku, quantity } of request.lines) quantities.set(sku, (quantities.get(sku) ?? 0) + quantity);
+  const lines = [...quantities].map(([sku, quantity]) => {
+    const { name, price } = prices.get(sku) as Price;
+    return { id: lineIdFor(orderId, sku), sku, name, quantity, unitPrice: price };
+  });
+  const total = lines.reduce((sum, line) => sum + line.unitPrice * line.quantity, 0);
+  if (request.expectedTotal !== undefined && request.expectedTotal !== total) {
+    throw new OrderPlatformError(
+      'price_changed',
+      `The total is ${total} now, not ${request.expectedTotal}.`,
+      {
+        extra: { total },
+      },
+    );
+  }
+  return {
+    orderId,
+    number: orderNumber(orderId),
+    customerId,
+    placedBy,
+    placedAt: new Date().toISOString(),
+    requestHash,
+    lines,
+    currency: [...currencies][0]!,
+    total,
+    shippingAddress: request.shippingAddress,
+    payment: request.payment,
+    ...(request.note ? { note: request.note } : {}),
+  };
+}

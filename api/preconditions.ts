@@ -1,0 +1,59 @@
+import { createHash } from 'node:crypto';
+import type { Request, Response } from 'express';
+import { OrderPlatformError } from '../domain/errors.ts';
+
+/** The strong ETag of a version. */
+export const etagOf = (version: number): string => `"${version}"`;
+
+/**
+ * The version that `If-Match` wants (RFC 9110, section 13.1.1), or undefined where it wants none. A tag that is well
+ * formed but none of ours matches no version, which is told as -1.
+ */
+export function readIfMatch(request: Request): number | undefined {
+  const header = request.headers['if-match'];
+  if (header === undefined || header.trim() === '*') return undefined;
+  if (!/^(W\/)?"[^"]*"$/.test(header.trim())) {
+    throw new OrderPlatformError('invalid_header', 'If-Match takes one entity tag, for example "3".');
+  }
+  const version = header.trim().match(/^"(\d{1,9})"$/)?.[1];
+  return version === undefined ? -1 : Number(version);
+}
+
+const MAX_WAIT_SECONDS = 30;
+const DEFAULT_WAIT_SECONDS = 10;
+
+/** How long the caller wants to wait for an outcome, by `Prefer` (RFC 7240), in milliseconds. */
+export function readPreferredWait(request: Request): number {
+  const preferences = String(request.headers.prefer ?? '').split(',');
+  const wait = preferences
+    .map((preference) => preference.trim().match(/^wait\s*=\s*"?(\d{1,6})"?/i)?.[1])
+    .find(Boolean);
+  if (wait !== undefined) return Math.min(Number(wait), MAX_WAIT_SECONDS) * 1000;
+  const async = preferences.some((preference) => preference.trim().toLowerCase() === 'respond-async');
+  return async ? 0 : DEFAULT_WAIT_SECONDS * 1000;
+}
+
+/**
+ * The `Idempotency-Key` of a request, or undefined. Throws `invalid_idempotency_key` unless it is 1 to 255 printable
+ * ASCII characters.
+ */
+export function readIdempotencyKey(request: Request): string | undefined {
+  const key = request.headers['idempotency-key'];
+  if (key === undefined) return undefined;
+  if (typeof key !== 'string' || !/^[\x20-\x7e]{1,255}$/.test(key)) {
+    throw new OrderPlatformError(
+      'invalid_idempotency_key',
+      'An Idempotency-Key has 1 to 255 printable ASCII characters.',
+    );
+  }
+  return key;
+}
+
+/** The fingerprint of a validated body: the same for every way to write the same request. */
+export const requestHashOf = (body: unknown): string =>
+  createHash('sha256').update(JSON.stringify(body)).digest('base64url');
+
+/** Marks an answer as that of a request that had been done before. */
+export const markReplayed = (response: Response): void => {
+  response.setHeader('Idempotent-Replayed', 'true');
+};

@@ -1,0 +1,96 @@
+import type { ErrorRequestHandler, Request, RequestHandler, Response } from 'express';
+import type { Logger } from 'pino';
+import { isDatabaseUnavailable } from '../db/connect.ts';
+import { type ErrorCode, ERRORS, OrderPlatformError } from '../domain/errors.ts';
+import { isTemporalUnavailable } from './order-workflows.ts';
+
+const RETRY_AFTER_SECONDS = 2;
+
+/** Answers with `application/problem+json` (RFC 9457) for this error. */
+function sendProblem(request: Request, response: Response, error: OrderPlatformError): void {
+  const { status, title } = ERRORS[error.code];
+  if (status === 503) response.setHeader('Retry-After', String(RETRY_AFTER_SECONDS));
+  if (status === 401) response.setHeader('WWW-Authenticate', 'Bearer');
+  response
+    .status(status)
+    .type('application/problem+json')
+    .send(
+      JSON.stringify({
+        type: `/docs#problem-${error.code}`,
+        title,
+        status,
+        detail: error.message,
+        instance: request.originalUrl.split('?')[0],
+        code: error.code,
+        requestId: response.locals.requestId as string,
+        ...(error.errors && { errors: error.errors }),
+        ...error.extra,
+      }),
+    );
+}
+
+/** The one place where errors become answers. What is not known is logged and told as `internal_error`. */
+export const problemHandler =
+  (logger: Logger): ErrorRequestHandler =>
+  (thrown, request, response, next) => {
+    const error = toPlatformError(thrown);
+    if (ERRORS[error.code].status >= 500) {
+      logger.error({ err: thrown as unknown, requestId: response.locals.requestId as string }, error.message);
+    }
+    if (response.headersSent) next(thrown);
+    else sendProblem(request, response, error);
+  };
+
+/** Answers 405 with `Allow` for a path that knows other methods, else 404. */
+export const noSuchRoute =
+  (methodsOf: (path: string) => string[]): RequestHandler =>
+  (request, response) => {
+    const methods = methodsOf(request.path);
+    if (methods.length === 0) {
+      sendProblem(
+        request,
+        response,
+        new OrderPlatformError('not_found', `There is nothing at ${request.path}.`),
+      );
+      return;
+    }
+    const allowed = methods.map((method) => method.toUpperCase()).join(', ');
+    response.setHeader('Allow', allowed);
+    sendProblem(
+      request,
+      response,
+      new OrderPlatformError(
+        'method_not_allowed',
+        `${request.path} takes ${allowed}, not ${request.method}.`,
+      ),
+    );
+  };
+
+const BODY_PARSER_CODES: Record<string, [ErrorCode, string]> = {
+  'entity.parse.failed': ['invalid_json', 'The body cannot be parsed as JSON.'],
+  'entity.too.large': ['payload_too_large', 'The body is larger than 256 kB.'],
+  'encoding.unsupported': ['unsupported_media_type', 'This Content-Encoding is not supported.'],
+  'charset.unsupported': ['unsupported_media_type', 'The body must be UTF-8.'],
+  'request.aborted': ['invalid_request', 'The request ended before its body did.'],
+  'request.size.invalid': ['invalid_request', 'The body is not as long as Content-Length says.'],
+};
+
+function toPlatformError(thrown: unknown): OrderPlatformError {
+  if (thrown instanceof OrderPlatformError) return thrown;
+  const { type, status } = thrown as { type?: string; status?: number };
+  const known = type === undefined ? undefined : BODY_PARSER_CODES[type];
+  if (known) return new OrderPlatformError(...known);
+  if (isDatabaseUnavailable(thrown)) {
+    return new OrderPlatformError('unavailable', 'The database is not available. Please try again.');
+  }
+  if (isTemporalUnavailable(thrown)) {
+    return new OrderPlatformError('unavailable', 'Temporal is not available. Please try again.');
+  }
+  if (status !== undefined && status >= 400 && status < 500) {
+    return new OrderPlatformError('invalid_request', 'The request cannot be read.');
+  }
+  return new OrderPlatformError(
+    'internal_error',
+    'Something went wrong. The requestId leads to it in our log.',
+  );
+}

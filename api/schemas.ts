@@ -1,0 +1,68 @@
+import { z } from 'zod';
+
+/** Text that every store takes: well formed Unicode, no control characters, trimmed, not empty. */
+export const text = (max: number) =>
+  z
+    .string()
+    .trim()
+    .min(1)
+    .max(max)
+    .refine(
+      (value) => !/[\p{Cc}\p{Surrogate}]/u.test(value),
+      'Control characters and broken Unicode are not allowed',
+    );
+
+/** Text that may have several lines. */
+export const prose = (max: number) =>
+  z
+    .string()
+    .trim()
+    .max(max)
+    .refine(
+      (value) => !/[\p{Cc}\p{Surrogate}]/u.test(value.replaceAll(/[\n\r\t]/g, '')),
+      'Control characters and broken Unicode are not allowed',
+    );
+
+export const sku = z
+  .string()
+  .regex(
+    /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/,
+    'A sku has 1 to 64 letters, digits, dots, dashes or underscores',
+  );
+
+export const uuid = z.guid().transform((value) => value.toLowerCase());
+export const timestamp = z.iso.datetime({ offset: true });
+export const currency = z
+  .string()
+  .regex(/^[A-Z]{3}$/)
+  .meta({ description: 'ISO 4217', example: 'USD' });
+export const money = z
+  .int()
+  .min(0)
+  .max(1_000_000_000_000)
+  .meta({ description: 'In minor units of the currency' });
+
+export const address = z
+  .strictObject({
+    name: text(200),
+    line1: text(200),
+    line2: text(200).optional(),
+    city: text(100),
+    region: text(100).optional(),
+    postalCode: text(20),
+    country: z.string().regex(/^[A-Z]{2}$/, 'A country is an ISO 3166-1 code of two capital letters'),
+  })
+  .meta({ id: 'Address' });
+
+export const problem = z
+  .object({
+    type: z.string(),
+    title: z.string(),
+    status: z.int(),
+    detail: z.string(),
+    instance: z.string(),
+    code: z.string(),
+    requestId: z.string(),
+    errors: z.array(z.object({ pointer: z.string(), detail: z.string() })).optional(),
+  })
+  .meta({ id: 'Problem' });

@@ -1,0 +1,109 @@
+import { randomUUID } from 'node:crypto';
+import { createRequire } from 'node:module';
+import { dirname } from 'node:path';
+import express, { type Express, type RequestHandler, Router } from 'express';
+import { ipKeyGenerator, rateLimit } from 'express-rate-limit';
+import helmet from 'helmet';
+import type { Logger } from 'pino';
+import { OrderPlatformError } from '../domain/errors.ts';
+import { type Endpoint, mount } from './endpoint.ts';
+import { describeApi } from './openapi.ts';
+import { noSuchRoute, problemHandler } from './problems.ts';
+import type { AccessTokens, Caller } from './tokens.ts';
+
+export interface ServerOptions {
+  endpoints: Endpoint[];
+  tokens: AccessTokens;
+  /** Measures every request. */
+  measure: RequestHandler;
+  logger: Logger;
+  rateLimitPerMinute: number;
+  trustProxy: string | undefined;
+}
+
+/** The HTTP application: every endpoint, its description at /openapi.json, and pages to read it at /docs. */
+export function createServer(options: ServerOptions): Express {
+  const app = express();
+  app.disable('x-powered-by');
+  app.enable('strict routing');
+  app.set('etag', false);
+  app.set('query parser', 'simple');
+  if (options.trustProxy !== undefined) app.set('trust proxy', options.trustProxy);
+
+  app.use((request, response, next) => {
+    const given = request.headers['x-request-id'];
+    const requestId = typeof given === 'string' && /^[\x21-\x7e]{1,200}$/.test(given) ? given : randomUUID();
+    response.locals.requestId = requestId;
+    response.setHeader('X-Request-Id', requestId);
+    next();
+  });
+  app.use(logRequests(options.logger), options.measure);
+  app.use(
+    helmet({
+      strictTransportSecurity: false,
+      contentSecurityPolicy: { directives: { upgradeInsecureRequests: null } },
+    }),
+  );
+
+  const router = Router({ caseSensitive: true, strict: true });
+  const limit = rateLimit({
+    windowMs: 60_000,
+    limit: options.rateLimitPerMinute,
+    standardHeaders: 'draft-8',
+    legacyHeaders: false,
+    keyGenerator: (request, response) =>
+      (response.locals.caller as Caller | undefined)?.id ?? ipKeyGenerator(request.ip ?? 'unknown'),
+    handler: () => {
+      throw new OrderPlatformError('rate_limited', 'Too many requests. Please slow down.');
+    },
+  });
+  for (const definition of options.endpoints) mount(router, options.tokens, limit, definition);
+  app.use(router);
+
+  const description = describeApi(options.endpoints);
+  app.get('/openapi.json', (_request, response) => void response.json(description));
+  app.get('/docs', (_request, response) => response.redirect(301, '/docs/'));
+  app.get('/docs/swagger-initializer.js', (_request, response) => {
+    response
+      .type('text/javascript')
+      .send(
+        "window.ui = SwaggerUIBundle({ url: '/openapi.json', dom_id: '#swagger-ui', deepLinking: true });\n",
+      );
+  });
+  app.use('/docs', express.static(swaggerFolder, { redirect: false }));
+
+  app.use(noSuchRoute(methodsByPath(options.endpoints)));
+  app.use(problemHandler(options.logger));
+  return app;
+}
+
+const swaggerFolder = dirname(createRequire(import.meta.url).resolve('swagger-ui-dist'));
+
+/** Which methods the endpoints have at a path. */
+function methodsByPath(endpoints: Endpoint[]): (path: string) => string[] {
+  const patterns = endpoints.map(({ method, path }) => ({
+    method,
+    pattern: new RegExp(`^${path.replaceAll(/:\w+/g, '[^/]+')}$`),
+  }));
+  return (path) => patterns.filter(({ pattern }) => pattern.test(path)).map(({ method }) => method);
+}
+
+const logRequests =
+  (logger: Logger): RequestHandler =>
+  (request, response, next) => {
+    const began = performance.now();
+    response.once('close', () => {
+      logger.info(
+        {
+          requestId: response.locals.requestId as string,
+          method: request.method,
+          path: request.path,
+          status: response.statusCode,
+          ms: Math.round(performance.now() - began),
+          caller: (response.locals.caller as Caller | undefined)?.id,
+        },
+        'request',
+      );
+    });
+    next();
+  };

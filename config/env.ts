@@ -1,0 +1,57 @@
+import { z } from 'zod';
+
+const port = z.coerce.number().int().min(1).max(65535);
+const flag = z.enum(['true', 'false']).transform((value) => value === 'true');
+const count = z.coerce.number().int().min(1);
+
+const shared = z.object({
+  DATABASE_URL: z.url({ protocol: /^postgres(ql)?$/ }),
+  DATABASE_POOL_SIZE: count.default(12),
+  SMTP_URL: z.url({ protocol: /^smtps?$/ }),
+  MAIL_FROM: z.string().default('Holdfast <orders@holdfast.example>'),
+  STOCK_MANAGER_EMAIL: z.email().default('stock@example.com'),
+  LOG_LEVEL: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']).default('info'),
+  WORKFLOW_BUNDLE: z.string().optional(),
+  MAX_CACHED_WORKFLOWS: count.default(1000),
+  NOTIFICATION_MAX_ATTEMPTS: count.default(12),
+});
+
+const api = shared.extend({
+  HOST: z.string().default('127.0.0.1'),
+  PORT: port.default(3000),
+  JWT_SECRET: z.string().min(32),
+  API_WORKER: flag.default(true),
+  RATE_LIMIT_PER_MINUTE: count.default(3000),
+  LOGIN_LIMIT_PER_MINUTE: count.default(10),
+  TRUST_PROXY: z.string().optional(),
+});
+
+const worker = shared.extend({
+  HOST: z.string().default('127.0.0.1'),
+  WORKER_HTTP_PORT: port.optional(),
+});
+
+const database = shared.pick({ DATABASE_URL: true, LOG_LEVEL: true });
+
+export type ApiEnvironment = z.infer<typeof api>;
+export type WorkerEnvironment = z.infer<typeof worker>;
+
+/** The settings of an API process. Throws one readable error that names every bad or missing variable. */
+export const apiEnvironment = (): ApiEnvironment => parse(api);
+
+/** The settings of a worker process. Throws one readable error that names every bad or missing variable. */
+export const workerEnvironment = (): WorkerEnvironment => parse(worker);
+
+/** The settings of the migrate and seed commands. */
+export const databaseEnvironment = () => parse(database);
+
+function parse<T extends z.ZodType>(schema: T): z.infer<T> {
+  const given = Object.fromEntries(Object.entries(process.env).filter(([, value]) => value !== ''));
+  const result = schema.safeParse(given);
+  if (result.success) return result.data;
+  const problems = result.error.issues.map((issue) => {
+    const name = issue.path.join('.');
+    return given[name] === undefined ? `${name} is not set` : `${name}: ${issue.message}`;
+  });
+  throw new Error(`The environment is not usable: ${problems.join('; ')}`);
+}

@@ -1,0 +1,287 @@
+import { type Expression, type ExpressionBuilder, type SqlBool, sql } from 'kysely';
+import { jsonArrayFrom } from 'kysely/helpers/postgres';
+import { notificationIdFor } from '../domain/ids.ts';
+import {
+  type Cancellation,
+  judge,
+  type Order,
+  type OrderStatus,
+  orderWorkflowId,
+  type PlacedOrder,
+} from '../domain/order.ts';
+import type { Db } from './connect.ts';
+import type { Schema } from './schema.ts';
+
+const selectOrders = (db: Db) =>
+  db
+    .selectFrom('ordering.orders as orders')
+    .selectAll('orders')
+    .select((builder) =>
+      jsonArrayFrom(
+        builder
+          .selectFrom('ordering.order_lines as line')
+          .whereRef('line.order_id', '=', 'orders.id')
+          .select([
+            'line.id',
+            'line.sku',
+            'line.name',
+            'line.quantity',
+            'line.unit_price as unitPrice',
+            sql<number>`line.quantity * line.unit_price`.as('total'),
+            'line.cancelled_quantity as cancelledQuantity',
+            'line.shipped_quantity as shippedQuantity',
+            'line.returned_quantity as returnedQuantity',
+          ])
+          .orderBy('line.position'),
+      ).as('lines'),
+    );
+
+type OrderRow = Awaited<ReturnType<ReturnType<typeof selectOrders>['executeTakeFirstOrThrow']>>;
+
+const toOrder = (row: OrderRow): Order => ({
+  id: row.id,
+  number: row.number,
+  workflowId: orderWorkflowId(row.id),
+  customerId: row.customer_id,
+  status: row.status,
+  paymentStatus: row.payment_status,
+  lines: row.lines,
+  currency: row.currency,
+  subtotal: row.total,
+  total: row.total,
+  shippingAddress: row.shipping_address,
+  ...(row.rejection && { rejection: row.rejection }),
+  ...(row.cancellation && { cancellation: row.cancellation }),
+  shipments: [],
+  ...(row.note !== null && { note: row.note }),
+  version: row.version,
+  createdAt: row.created_at.toISOString(),
+  updatedAt: row.updated_at.toISOString(),
+});
+
+/** The order with this id, or undefined. */
+export async function findOrder(db: Db, orderId: string): Promise<Order | undefined> {
+  const row = await selectOrders(db).where('orders.id', '=', orderId).executeTakeFirst();
+  return row && toOrder(row);
+}
+
+/** The order with this number (`XXXXX-XXXXX`), or undefined. */
+export async function findOrderByNumber(db: Db, number: string): Promise<Order | undefined> {
+  const row = await selectOrders(db).where('orders.number', '=', number).executeTakeFirst();
+  return row && toOrder(row);
+}
+
+/** The fingerprint of the request that placed this order, or undefined where no such order is placed. */
+export async function findRequestHash(db: Db, orderId: string): Promise<string | undefined> {
+  const row = await db
+    .selectFrom('ordering.orders')
+    .select('request_hash')
+    .where('id', '=', orderId)
+    .executeTakeFirst();
+  return row?.request_hash;
+}
+
+/** A placed order as it was accepted: what its workflow needs to go on from its row. */
+export async function findPlacedOrder(db: Db, orderId: string): Promise<PlacedOrder | undefined> {
+  const row = await selectOrders(db).where('orders.id', '=', orderId).executeTakeFirst();
+  return (
+    row && {
+      orderId: row.id,
+      number: row.number,
+      customerId: row.customer_id,
+      placedBy: row.placed_by,
+      placedAt: row.created_at.toISOString(),
+      requestHash: row.request_hash,
+      lines: row.lines.map(({ id, sku, name, quantity, unitPrice }) => ({
+        id,
+        sku,
+        name,
+        quantity,
+        unitPrice,
+      })),
+      currency: row.currency,
+      total: row.total,
+      shippingAddress: row.shipping_address,
+      payment: { method: row.payment_method, token: row.payment_token },
+      ...(row.note !== null && { note: row.note }),
+    }
+  );
+}
+
+export interface OrderFilter {
+  status?: OrderStatus | undefined;
+  customerId?: string | undefined;
+  sku?: string | undefined;
+  createdFrom?: Date | undefined;
+  createdTo?: Date | undefined;
+  q?: string | undefined;
+}
+
+/** The orders that match, newest first, after the position `after`; `createdTo` is exclusive. */
+export async function listOrders(
+  db: Db,
+  filter: OrderFilter,
+  page: { limit: number; after?: { createdAt: Date; id: string } | undefined },
+): Promise<Order[]> {
+  const rows = await selectOrders(db)
+    .$if(filter.status !== undefined, (query) => query.where('orders.status', '=', filter.status!))
+    .$if(filter.customerId !== undefined, (query) =>
+      query.where('orders.customer_id', '=', filter.customerId!),
+    )
+    .$if(filter.createdFrom !== undefined, (query) =>
+      query.where('orders.created_at', '>=', filter.createdFrom!),
+    )
+    .$if(filter.createdTo !== undefined, (query) => query.where('orders.created_at', '<', filter.createdTo!))
+    .$if(filter.sku !== undefined, (query) =>
+      query.where(({ exists, selectFrom }) =>
+        exists(
+          selectFrom('ordering.order_lines as wanted')
+            .select('wanted.sku')
+            .whereRef('wanted.order_id', '=', 'orders.id')
+            .where('wanted.sku', '=', filter.sku!),
+        ),
+      ),
+    )
+    .$if(filter.q !== undefined, (query) => query.where((builder) => mentions(builder, filter.q!)))
+    .$if(page.after !== undefined, (query) =>
+      query.where(
+        sql<SqlBool>`(orders.created_at, orders.id) < (${page.after!.createdAt}, ${page.after!.id}::uuid)`,
+      ),
+    )
+    .orderBy('orders.created_at', 'desc')
+    .orderBy('orders.id', 'desc')
+    .limit(page.limit)
+    .execute();
+  return rows.map(toOrder);
+}
+
+/** The start of an order's number, or the start of its customer's name or email. */
+function mentions(
+  builder: ExpressionBuilder<Schema & { orders: Schema['ordering.orders'] }, 'orders'>,
+  q: string,
+): Expression<SqlBool> {
+  const prefix = `${q.replaceAll(/[\\%_]/g, String.raw`\$&`)}%`;
+  return builder.or([
+    builder('orders.number', 'like', prefix.toUpperCase()),
+    builder(
+      'orders.customer_id',
+      'in',
+      builder
+        .selectFrom('identity.users')
+        .select('id')
+        .where((user) => user.or([user('email', 'ilike', prefix), user('name', 'ilike', prefix)])),
+    ),
+  ]);
+}
+
+export interface OrderEvent {
+  seq: number;
+  type: string;
+  at: string;
+  actor: string;
+  data: Record<string, unknown>;
+}
+
+/** The timeline of an order from behind `afterSeq`, oldest first. */
+export async function listOrderEvents(
+  db: Db,
+  orderId: string,
+  page: { limit: number; afterSeq: number },
+): Promise<OrderEvent[]> {
+  const rows = await db
+    .selectFrom('ordering.order_events')
+    .select(['seq', 'type', 'at', 'actor', 'data'])
+    .where('order_id', '=', orderId)
+    .where('seq', '>', page.afterSeq)
+    .orderBy('seq')
+    .limit(page.limit)
+    .execute();
+  return rows.map(({ at, ...event }) => ({ ...event, at: at.toISOString() }));
+}
+
+export type CancelOutcome =
+  | { outcome: 'cancelled' | 'repeated'; version: number; notificationId: string }
+  | { outcome: 'illegal'; status: OrderStatus }
+  | { outcome: 'version_conflict'; version: number };
+
+/**
+ * Cancels an order and releases all that it has reserved, in one transaction. Idempotent: cancelled twice, or twice
+ * at once, it releases once; the second time tells `repeated`. Throws where the order was never placed.
+ */
+export async function cancelOrder(
+  db: Db,
+  orderId: string,
+  cancellation: Cancellation,
+  expectedVersion?: number,
+): Promise<CancelOutcome> {
+  const notificationId = notificationIdFor(orderId, 'order.cancelled', 'email');
+  return await db.transaction().execute(async (trx) => {
+    const order = await trx
+      .selectFrom('ordering.orders')
+      .select(['status', 'version'])
+      .where('id', '=', orderId)
+      .forUpdate()
+      .executeTakeFirstOrThrow();
+    const verdict = judge('cancel', order.status);
+    if (verdict === 'repeat') return { outcome: 'repeated', version: order.version, notificationId };
+    if (expectedVersion !== undefined && expectedVersion !== order.version) {
+      return { outcome: 'version_conflict', version: order.version };
+    }
+    if (verdict === 'illegal') return { outcome: 'illegal', status: order.status };
+
+    const { rows } = await sql<{ version: number }>`
+      with units as (
+        select position, sku, quantity - shipped_quantity - cancelled_quantity as quantity
+        from ordering.order_lines
+        where order_id = ${orderId} and quantity > shipped_quantity + cancelled_quantity
+      ),
+      locked as (
+        select sku from inventory.stock where sku in (select sku from units) order by sku for update
+      ),
+      released as (
+        update inventory.stock
+        set reserved = stock.reserved - units.quantity, version = stock.version + 1, updated_at = now()
+        from units join locked on locked.sku = units.sku
+        where stock.sku = units.sku
+        returning stock.sku, units.quantity, stock.on_hand, stock.reserved
+      ),
+      ledger as (
+        insert into inventory.movements (sku, type, quantity, order_id, on_hand_after, reserved_after)
+        select sku, 'release', quantity, ${orderId}::uuid, on_hand, reserved from released order by sku
+      ),
+      order_lines as (
+        update ordering.order_lines
+        set cancelled_quantity = cancelled_quantity + units.quantity
+        from units
+        where order_id = ${orderId} and order_lines.position = units.position
+      ),
+      cancelled as (
+        update ordering.orders
+        set status = 'cancelled', cancellation = ${JSON.stringify(cancellation)}::jsonb, version = version + 1,
+          last_event_seq = last_event_seq + 2, updated_at = now()
+        where id = ${orderId}
+        returning *
+      ),
+      timeline as (
+        insert into ordering.order_events (order_id, seq, type, actor, data)
+        select id, last_event_seq - 1, 'order.cancelled', ${cancellation.by},
+          jsonb_build_object('reason', ${cancellation.reason}::text)
+        from cancelled
+        union all
+        select id, last_event_seq, 'stock.released', 'system',
+          jsonb_build_object('items', (select jsonb_agg(jsonb_build_object('sku', sku, 'quantity', quantity)
+            order by position) from units))
+        from cancelled
+      ),
+      notification as (
+        insert into messaging.notifications (id, channel, recipient, template, language, customer_id, order_id, event_type)
+        select ${notificationId}::uuid, 'email', users.email, 'order-cancelled', users.language, users.id, cancelled.id,
+          'order.cancelled'
+        from cancelled join identity.users on users.id = cancelled.customer_id
+        on conflict do nothing
+      )
+      select version from cancelled
+    `.execute(trx);
+    return { outcome: 'cancelled', version: rows[0]!.version, notificationId };
+  });
+}

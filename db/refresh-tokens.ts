@@ -1,0 +1,60 @@
+import { sql } from 'kysely';
+import type { Db } from './connect.ts';
+import type { Role } from './schema.ts';
+
+/** Stores the hash of a new refresh token of a login (`family`). */
+export async function insertRefreshToken(
+  db: Db,
+  token: { tokenHash: string; family: string; userId: string; expiresAt: Date },
+): Promise<void> {
+  await db
+    .insertInto('identity.refresh_tokens')
+    .values({
+      token_hash: token.tokenHash,
+      family: token.family,
+      user_id: token.userId,
+      expires_at: token.expiresAt,
+    })
+    .execute();
+}
+
+/**
+ * Uses a refresh token up and tells whose it is. A token that was used before was copied by somebody, so its whole
+ * family is revoked. Undefined for a token that is unknown, used, or expired.
+ */
+export async function useRefreshToken(
+  db: Db,
+  tokenHash: string,
+): Promise<{ userId: string; role: Role; family: string } | undefined> {
+  return await db.transaction().execute(async (trx) => {
+    const token = await trx
+      .selectFrom('identity.refresh_tokens as token')
+      .innerJoin('identity.users as owner', 'owner.id', 'token.user_id')
+      .select(['token.family', 'token.user_id as userId', 'token.used_at as usedAt', 'owner.role'])
+      .select(sql<boolean>`token.expires_at <= now()`.as('expired'))
+      .where('token.token_hash', '=', tokenHash)
+      .forUpdate('token')
+      .executeTakeFirst();
+    if (!token || token.expired) return undefined;
+    if (token.usedAt) {
+      await trx.deleteFrom('identity.refresh_tokens').where('family', '=', token.family).execute();
+      return undefined;
+    }
+    await trx
+      .updateTable('identity.refresh_tokens')
+      .set({ used_at: new Date() })
+      .where('token_hash', '=', tokenHash)
+      .execute();
+    return { userId: token.userId, role: token.role, family: token.family };
+  });
+}
+
+/** Ends the login that a refresh token belongs to; an unknown token ends nothing. */
+export async function revokeRefreshTokens(db: Db, tokenHash: string): Promise<void> {
+  await db
+    .deleteFrom('identity.refresh_tokens')
+    .where('family', 'in', (builder) =>
+      builder.selectFrom('identity.refresh_tokens').select('family').where('token_hash', '=', tokenHash),
+    )
+    .execute();
+}

@@ -1,0 +1,146 @@
+import type { ColumnType, Generated, JSONColumnType } from 'kysely';
+import type { Address, Cancellation, OrderStatus, PaymentStatus, Rejection } from '../domain/order.ts';
+
+type Defaulted<T> = Generated<T>;
+type Timestamp = ColumnType<Date, Date | string | undefined, Date | string>;
+type Json<T extends object> = JSONColumnType<T, string, string>;
+
+export type Role = 'customer' | 'staff' | 'admin';
+
+interface Users {
+  id: string;
+  email: string;
+  name: string;
+  role: Role;
+  password_hash: string | null;
+  language: Defaulted<string>;
+  created_at: Timestamp;
+}
+
+interface RefreshTokens {
+  token_hash: string;
+  family: string;
+  user_id: string;
+  expires_at: ColumnType<Date, Date, Date>;
+  used_at: ColumnType<Date | null, Date | undefined, Date | null>;
+}
+
+interface IdempotencyKeys {
+  caller: string;
+  route: string;
+  key: string;
+  request_hash: string;
+  created_at: Timestamp;
+}
+
+interface Products {
+  sku: string;
+  name: string;
+  description: Defaulted<string>;
+  category: Defaulted<string>;
+  price: number;
+  currency: string;
+  image_url: string | null;
+  active: Defaulted<boolean>;
+  version: Defaulted<number>;
+  created_at: Timestamp;
+  updated_at: Timestamp;
+}
+
+interface Stock {
+  sku: string;
+  on_hand: number;
+  reserved: Defaulted<number>;
+  low_stock_threshold: Defaulted<number>;
+  version: Defaulted<number>;
+  updated_at: Timestamp;
+}
+
+export type MovementType = 'adjustment' | 'reservation' | 'release' | 'shipment' | 'return';
+
+interface Movements {
+  id: Generated<number>;
+  sku: string;
+  type: MovementType;
+  quantity: number;
+  order_id: string | null;
+  reason: string | null;
+  on_hand_after: number;
+  reserved_after: number;
+  at: Timestamp;
+}
+
+interface Orders {
+  id: string;
+  number: string;
+  customer_id: string;
+  placed_by: string;
+  request_hash: string;
+  status: OrderStatus;
+  payment_status: Defaulted<PaymentStatus>;
+  payment_method: 'card';
+  payment_token: string;
+  currency: string;
+  total: number;
+  shipping_address: Json<Address>;
+  note: string | null;
+  rejection: JSONColumnType<Rejection, string | null, string> | null;
+  cancellation: JSONColumnType<Cancellation, string | null, string> | null;
+  version: Defaulted<number>;
+  last_event_seq: number;
+  created_at: Timestamp;
+  updated_at: Timestamp;
+}
+
+interface OrderLines {
+  order_id: string;
+  position: number;
+  id: string;
+  sku: string;
+  name: string;
+  quantity: number;
+  unit_price: number;
+  cancelled_quantity: Defaulted<number>;
+  shipped_quantity: Defaulted<number>;
+  returned_quantity: Defaulted<number>;
+}
+
+interface OrderEvents {
+  order_id: string;
+  seq: number;
+  type: string;
+  at: Timestamp;
+  actor: string;
+  data: Json<Record<string, unknown>>;
+}
+
+interface Notifications {
+  id: string;
+  channel: 'email' | 'sms' | 'push';
+  recipient: string;
+  template: string;
+  variables: Json<Record<string, unknown>>;
+  language: Defaulted<string>;
+  subject: string | null;
+  body: string | null;
+  status: Defaulted<'queued' | 'sent' | 'dead_letter'>;
+  attempts: Json<{ at: string; error?: string }[]>;
+  customer_id: string | null;
+  order_id: string | null;
+  event_type: string | null;
+  created_at: Timestamp;
+}
+
+/** The tables as Kysely sees them: one Postgres schema an area, the SQL is in migrations/. */
+export interface Schema {
+  'identity.users': Users;
+  'identity.refresh_tokens': RefreshTokens;
+  'identity.idempotency_keys': IdempotencyKeys;
+  'catalogue.products': Products;
+  'inventory.stock': Stock;
+  'inventory.movements': Movements;
+  'ordering.orders': Orders;
+  'ordering.order_lines': OrderLines;
+  'ordering.order_events': OrderEvents;
+  'messaging.notifications': Notifications;
+}

@@ -1,0 +1,69 @@
+import { randomBytes } from 'node:crypto';
+import { linkSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { codeOf, StartFailure } from './failure.ts';
+
+/** Signs the mock webhooks unless `MOCK_WEBHOOK_SECRET` is set. Known to all, as printed in `.env.example`. */
+export const demoWebhookSecret = 'whsec_aG9sZGZhc3QtZGVtby13ZWJob29rLXNlY3JldC0wMDE=';
+
+export interface Secrets {
+  readonly jwtSecret: string;
+  readonly postgresPassword: string;
+  readonly postgresSuperuserPassword: string;
+}
+
+/** The secrets of this data folder: made at random on first use, in a file that only its owner may read. */
+export function loadSecrets(dataDir: string): Secrets {
+  const file = join(dataDir, 'secrets.json');
+  return read(file) ?? create(file);
+}
+
+function create(file: string): Secrets {
+  const secrets: Secrets = {
+    jwtSecret: randomBytes(48).toString('base64url'),
+    postgresPassword: randomBytes(24).toString('hex'),
+    postgresSuperuserPassword: randomBytes(24).toString('hex'),
+  };
+  const draft = `${file}.${process.pid}`;
+  try {
+    writeFileSync(draft, `${JSON.stringify(secrets, undefined, 2)}\n`, { mode: 0o600, flush: true });
+    linkSync(draft, file);
+    return secrets;
+  } catch (error) {
+    const other = codeOf(error) === 'EEXIST' ? read(file) : undefined;
+    if (other) return other;
+    throw error;
+  } finally {
+    rmSync(draft, { force: true });
+  }
+}
+
+function read(file: string): Secrets | undefined {
+  let text: string;
+  try {
+    text = readFileSync(file, 'utf8');
+  } catch (error) {
+    if (codeOf(error) === 'ENOENT') return undefined;
+    throw error;
+  }
+  const secrets = parse(text);
+  if (secrets) return secrets;
+  throw new StartFailure(
+    `${file} is damaged: restore it, or start with --fresh (which deletes the data that its passwords open)`,
+  );
+}
+
+function parse(text: string): Secrets | undefined {
+  try {
+    const { jwtSecret, postgresPassword, postgresSuperuserPassword } = JSON.parse(text) as Record<
+      string,
+      unknown
+    >;
+    if (typeof jwtSecret !== 'string' || jwtSecret.length < 32) return undefined;
+    if (typeof postgresPassword !== 'string' || typeof postgresSuperuserPassword !== 'string')
+      return undefined;
+    return { jwtSecret, postgresPassword, postgresSuperuserPassword };
+  } catch {
+    return undefined;
+  }
+}

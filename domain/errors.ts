@@ -1,0 +1,68 @@
+import type { OrderStatus } from './order.ts';
+
+/**
+ * The stable codes of everything that can go wrong, with the HTTP status they answer with. The same word is the
+ * `code` of a problem body and the `type` of a Temporal ApplicationFailure.
+ */
+export const ERRORS = {
+  invalid_request: { status: 400, title: 'The request cannot be read' },
+  invalid_json: { status: 400, title: 'The body is not JSON' },
+  invalid_header: { status: 400, title: 'A header is not valid' },
+  invalid_query: { status: 400, title: 'The query is not valid' },
+  invalid_cursor: { status: 400, title: 'The cursor is not valid' },
+  idempotency_key_required: { status: 400, title: 'An Idempotency-Key header is required' },
+  invalid_idempotency_key: { status: 400, title: 'The Idempotency-Key is not valid' },
+  unauthenticated: { status: 401, title: 'A valid access token is required' },
+  invalid_credentials: { status: 401, title: 'The email or the password is wrong' },
+  forbidden: { status: 403, title: 'You may not do this' },
+  not_found: { status: 404, title: 'There is no such thing' },
+  method_not_allowed: { status: 405, title: 'This method is not allowed here' },
+  invalid_transition: { status: 409, title: 'The order cannot do this now' },
+  already_shipped: { status: 409, title: 'Everything was shipped already' },
+  price_changed: { status: 409, title: 'The price has changed' },
+  below_reserved: { status: 409, title: 'More is reserved than that' },
+  insufficient_stock: { status: 409, title: 'There is not enough stock' },
+  stock_reserved: { status: 409, title: 'Stock of this product is reserved' },
+  version_conflict: { status: 412, title: 'It has changed since you read it' },
+  payload_too_large: { status: 413, title: 'The body is too large' },
+  unsupported_media_type: { status: 415, title: 'The body must be application/json' },
+  validation_failed: { status: 422, title: 'The body is not valid' },
+  idempotency_key_reused: { status: 422, title: 'The Idempotency-Key was used for another request' },
+  rate_limited: { status: 429, title: 'Too many requests' },
+  internal_error: { status: 500, title: 'Something went wrong on our side' },
+  unavailable: { status: 503, title: 'A needed part is not available' },
+} as const satisfies Record<string, { status: number; title: string }>;
+
+export type ErrorCode = keyof typeof ERRORS;
+
+export const isErrorCode = (code: unknown): code is ErrorCode =>
+  typeof code === 'string' && Object.hasOwn(ERRORS, code);
+
+/** One thing wrong with a request body; `pointer` is an RFC 6901 JSON Pointer into it. */
+export interface FieldError {
+  pointer: string;
+  detail: string;
+}
+
+/** A failure that has a stable code and can be told to the caller as it is. */
+export class OrderPlatformError extends Error {
+  readonly code: ErrorCode;
+  readonly errors: FieldError[] | undefined;
+  readonly extra: Record<string, unknown>;
+
+  constructor(
+    code: ErrorCode,
+    detail: string,
+    options: { errors?: FieldError[]; extra?: Record<string, unknown> } = {},
+  ) {
+    super(detail);
+    this.name = 'OrderPlatformError';
+    this.code = code;
+    this.errors = options.errors;
+    this.extra = options.extra ?? {};
+  }
+}
+
+/** The detail of an `invalid_transition`: what was asked, and where the order stands. */
+export const illegalStep = (command: string, status: OrderStatus): string =>
+  `An order that is ${status.replaceAll('_', ' ')} cannot be changed by "${command}".`;

@@ -1,0 +1,23 @@
+/** A message as it leaves: `id` is the same at every attempt, so that a receiver can tell a repetition. */
+export interface Mail {
+  id: string;
+  to: string;
+  subject: string;
+  text: string;
+  html: string;
+}
+
+/** The door to a mail server. */
+export interface Mailer {
+  /**
+   * Hands a message to the mail server.
+   * Throws a MailRefused when the server refuses it for good, and any other error when trying again may help.
+   */
+  send(mail: Mail): Promise<void>;
+  /** Whether the server answers now. */
+  check(): Promise<boolean>;
+  close(): void;
+}
+
+/** The mail server will never take this message (a permanent SMTP reply, RFC 5321 section 4.2.1). */
+export class MailRefused extends Error {}

@@ -1,0 +1,52 @@
+import { createConnection } from 'node:net';
+import { createTransport } from 'nodemailer';
+import { type Mail, type Mailer, MailRefused } from './mailer.ts';
+
+/** A mailer that speaks SMTP with the server at `url` (`smtp://` or `smtps://`, with credentials where needed). */
+export function smtpMailer(url: string, from: string): Mailer {
+  const { hostname, port, protocol } = new URL(url);
+  const domain = from.match(/@([^>\s]+)/)?.[1] ?? 'holdfast.example';
+  const transport = createTransport({
+    url,
+    pool: true,
+    maxConnections: 4,
+    connectionTimeout: 1_500,
+    greetingTimeout: 1_500,
+    socketTimeout: 3_000,
+  });
+  return {
+    async send(mail: Mail) {
+      try {
+        await transport.sendMail({
+          from,
+          to: { name: '', address: mail.to },
+          subject: mail.subject,
+          text: mail.text,
+          html: mail.html,
+          messageId: `<${mail.id}@${domain}>`,
+          headers: { 'Auto-Submitted': 'auto-generated' },
+        });
+      } catch (error) {
+        const { responseCode } = error as { responseCode?: number };
+        if (responseCode !== undefined && responseCode >= 500) {
+          throw new MailRefused(`The mail server refused it (${responseCode}).`, { cause: error });
+        }
+        throw error;
+      }
+    },
+    check: () =>
+      new Promise((resolve) => {
+        const socket = createConnection({
+          host: hostname,
+          port: Number(port || (protocol === 'smtps:' ? 465 : 587)),
+          timeout: 1_000,
+        });
+        const answer = (up: boolean) => () => {
+          socket.destroy();
+          resolve(up);
+        };
+        socket.once('connect', answer(true)).once('error', answer(false)).once('timeout', answer(false));
+      }),
+    close: () => transport.close(),
+  };
+}

@@ -1,0 +1,61 @@
+import type { RequestHandler } from 'express';
+import type pg from 'pg';
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import type { OrderStatus } from '../domain/order.ts';
+
+export interface Metrics {
+  /** Counts a placement or cancellation by how it ended. */
+  countOutcome(status: OrderStatus): void;
+  /** Times every request by route, method and status. */
+  requests: RequestHandler;
+  /** All metrics of this process, those of the Temporal SDK included, in the Prometheus text format. */
+  render(): Promise<string>;
+}
+
+/** The metrics of a process that works with `pool`; `sdkMetrics` reads those of the Temporal SDK. */
+export function createMetrics(pool: pg.Pool, sdkMetrics: () => Promise<string>): Metrics {
+  const registry = new Registry();
+  collectDefaultMetrics({ register: registry });
+
+  const outcomes = new Counter({
+    name: 'holdfast_orders_total',
+    help: 'Orders that this process placed or cancelled, by outcome.',
+    labelNames: ['outcome'],
+    registers: [registry],
+  });
+  for (const outcome of ['confirmed', 'rejected', 'cancelled']) outcomes.inc({ outcome }, 0);
+
+  const duration = new Histogram({
+    name: 'holdfast_http_request_duration_seconds',
+    help: 'HTTP requests by method, route and status.',
+    labelNames: ['method', 'route', 'status'],
+    buckets: [0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30],
+    registers: [registry],
+  });
+
+  const connections = new Gauge({
+    name: 'holdfast_pool_connections',
+    help: 'Connections of the Postgres pool by state; waiting are requests for one.',
+    labelNames: ['state'],
+    registers: [registry],
+  });
+
+  return {
+    countOutcome: (outcome) => outcomes.inc({ outcome }),
+    requests(request, response, next) {
+      const stop = duration.startTimer({ method: request.method });
+      response.once('close', () => {
+        const route = (request.route as { path?: string } | undefined)?.path ?? 'none';
+        stop({ route, status: String(response.statusCode) });
+      });
+      next();
+    },
+    async render() {
+      connections.set({ state: 'idle' }, pool.idleCount);
+      connections.set({ state: 'busy' }, pool.totalCount - pool.idleCount);
+      connections.set({ state: 'waiting' }, pool.waitingCount);
+      const [own, sdk] = await Promise.all([registry.metrics(), sdkMetrics().catch(() => '')]);
+      return `${own}\n${sdk}`;
+    },
+  };
+}

@@ -1,0 +1,32 @@
+import { type NativeConnection, Worker } from '@temporalio/worker';
+import type { Activities } from '../activities/index.ts';
+import { TASK_QUEUE } from '../workflows/messages.ts';
+import { payloadConverterPath, workflowsPath } from './workflow-sources.ts';
+
+export interface OrderWorkerOptions {
+  connection: NativeConnection;
+  namespace: string;
+  activities: Activities;
+  /** A prebuilt bundle (`npm run build`); without one the workflows are bundled now, which takes seconds. */
+  workflowBundle: string | undefined;
+  maxCachedWorkflows: number;
+}
+
+/** A worker that runs everything of the task queue `orders`. */
+export const createOrderWorker = (options: OrderWorkerOptions): Promise<Worker> =>
+  Worker.create({
+    connection: options.connection,
+    namespace: options.namespace,
+    taskQueue: TASK_QUEUE,
+    activities: options.activities,
+    dataConverter: { payloadConverterPath },
+    ...(options.workflowBundle === undefined
+      ? { workflowsPath }
+      : { workflowBundle: { codePath: options.workflowBundle } }),
+    maxCachedWorkflows: options.maxCachedWorkflows,
+    maxConcurrentWorkflowTaskExecutions: 100,
+    maxConcurrentLocalActivityExecutions: 100,
+    maxConcurrentActivityTaskExecutions: 50,
+    shutdownGraceTime: '5 seconds',
+    shutdownForceTime: '10 seconds',
+  });

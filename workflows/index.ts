@@ -1,0 +1,2 @@
+export { order } from './order.ts';
+export { notification } from './notification.ts';

@@ -1,0 +1,204 @@
+import {
+  allHandlersFinished,
+  ApplicationFailure,
+  CancellationScope,
+  condition,
+  log,
+  ParentClosePolicy,
+  proxyLocalActivities,
+  setCurrentDetails,
+  setHandler,
+  startChild,
+  TemporalFailure,
+  upsertSearchAttributes,
+  workflowInfo,
+} from '@temporalio/workflow';
+import type { Activities } from '../activities/index.ts';
+import { illegalStep } from '../domain/errors.ts';
+import {
+  type Cancellation,
+  isFinal,
+  judge,
+  type OrderState,
+  type OrderStatus,
+  type PlacedOrder,
+} from '../domain/order.ts';
+import {
+  type CancelRequest,
+  cancelSignal,
+  cancelUpdate,
+  notificationWorkflowId,
+  ORDER_STATUS,
+  statusQuery,
+} from './messages.ts';
+import { notification } from './notification.ts';
+
+const { placeOrder, cancelOrder } = proxyLocalActivities<Activities>({
+  startToCloseTimeout: '10 seconds',
+  retry: { initialInterval: '200 milliseconds', backoffCoefficient: 2, maximumInterval: '30 seconds' },
+  localRetryThreshold: '5 seconds',
+});
+
+const { sendNotification } = proxyLocalActivities<Activities>({
+  startToCloseTimeout: '5 seconds',
+  retry: { maximumAttempts: 1 },
+});
+
+/**
+ * The life of an order: it is placed, and waits for what follows until it ends. All of it runs shielded from
+ * Temporal's own cancellation, which is one more way to ask for the same cancelling.
+ */
+export async function order(accepted: PlacedOrder): Promise<OrderState> {
+  const flow = new OrderFlow(accepted);
+  setHandler(statusQuery, () => flow.state);
+  setHandler(cancelSignal, (input) => flow.cancelIfPossible(readCancelRequest(input, 'temporal-signal')));
+  setHandler(cancelUpdate, (input) => flow.cancel(readCancelRequest(input, 'temporal-update')), {
+    validator: (_request: unknown) => flow.assertCancellable(),
+  });
+  CancellationScope.current().cancelRequested.catch(() => flow.cancelIfPossible({ by: 'temporal-cancel' }));
+  if (CancellationScope.current().consideredCancelled) void flow.cancelIfPossible({ by: 'temporal-cancel' });
+
+  return await CancellationScope.nonCancellable(async () => {
+    await flow.place();
+    await condition(() => isFinal(flow.state.status) && flow.isIdle() && allHandlersFinished());
+    return flow.state;
+  });
+}
+
+/** What a running order knows, and the steps it can take. */
+class OrderFlow {
+  state: OrderState;
+  private readonly accepted: PlacedOrder;
+  private readonly searchable: boolean;
+  private earlyCancellation: Cancellation | null = null;
+  private steps = 0;
+
+  constructor(accepted: PlacedOrder) {
+    assertPlacedOrder(accepted);
+    this.accepted = accepted;
+    this.state = { orderId: accepted.orderId, status: 'pending', paymentStatus: 'none' };
+    this.searchable = workflowInfo().typedSearchAttributes.get(ORDER_STATUS) !== undefined;
+  }
+
+  isIdle(): boolean {
+    return this.steps === 0;
+  }
+
+  async place(): Promise<void> {
+    const placed = await placeOrder(this.accepted, this.earlyCancellation);
+    this.moveTo(placed.status, placed.reason);
+    await this.tell(placed.notificationId);
+  }
+
+  /** Throws where the state forbids a cancellation; cancelling again what is cancelled is no error. */
+  assertCancellable(): void {
+    const { status } = this.state;
+    if (judge('cancel', status) === 'illegal') {
+      throw ApplicationFailure.nonRetryable(illegalStep('cancel', status), 'invalid_transition', { status });
+    }
+  }
+
+  async cancelIfPossible(request: CancelRequest): Promise<void> {
+    try {
+      await this.cancel(request);
+    } catch (error) {
+      if (!(error instanceof TemporalFailure)) throw error;
+      log.warn('A cancellation had no effect', { orderId: this.state.orderId, reason: error.message });
+    }
+  }
+
+  /** Cancels the order: at once when it is placed, else by placing it as cancelled. */
+  async cancel({ reason, by = 'system', expectedVersion }: CancelRequest): Promise<OrderState> {
+    const cancellation = { reason: reason ?? null, by, at: new Date().toISOString() };
+    return await this.step(async () => {
+      if (this.state.status === 'pending') {
+        this.earlyCancellation ??= cancellation;
+        await condition(() => this.state.status !== 'pending');
+      }
+      this.assertCancellable();
+      if (this.state.status === 'cancelled') return this.state;
+
+      const cancelled = await cancelOrder(this.accepted.orderId, cancellation, expectedVersion);
+      switch (cancelled.outcome) {
+        case 'version_conflict':
+          throw ApplicationFailure.nonRetryable(
+            `The order is at version ${cancelled.version}.`,
+            'version_conflict',
+            { version: cancelled.version },
+          );
+        case 'illegal':
+          throw ApplicationFailure.nonRetryable(
+            illegalStep('cancel', cancelled.status),
+            'invalid_transition',
+            { status: cancelled.status },
+          );
+        case 'cancelled':
+        case 'repeated':
+          this.moveTo('cancelled', cancellation.reason ?? undefined);
+          await this.tell(cancelled.notificationId);
+      }
+      return this.state;
+    });
+  }
+
+  /** One short try to send the message here; where that fails a workflow of its own keeps trying. */
+  private async tell(notificationId: string): Promise<void> {
+    try {
+      await sendNotification(notificationId);
+    } catch {
+      await startChild(notification, {
+        args: [notificationId],
+        workflowId: notificationWorkflowId(notificationId),
+        parentClosePolicy: ParentClosePolicy.ABANDON,
+        staticSummary: `Message about order ${this.accepted.number}`,
+      });
+    }
+  }
+
+  private async step<T>(run: () => Promise<T>): Promise<T> {
+    this.steps += 1;
+    try {
+      return await CancellationScope.nonCancellable(run);
+    } finally {
+      this.steps -= 1;
+    }
+  }
+
+  private moveTo(status: OrderStatus, reason?: string): void {
+    this.state = { ...this.state, status, ...(reason !== undefined && { reason }) };
+    if (this.searchable) upsertSearchAttributes([{ key: ORDER_STATUS, value: status }]);
+    setCurrentDetails(`**${status}**${reason === undefined ? '' : `: ${reason}`}`);
+  }
+}
+
+function readCancelRequest(input: unknown, by: string): CancelRequest {
+  const given = typeof input === 'object' && input !== null ? (input as Record<string, unknown>) : {};
+  return {
+    by: typeof given.by === 'string' ? plainText(given.by, 200) : by,
+    ...(typeof given.reason === 'string' && { reason: plainText(given.reason, 500) }),
+    ...(Number.isInteger(given.expectedVersion) && { expectedVersion: given.expectedVersion as number }),
+  };
+}
+
+/** Text without what no database takes: control characters and halves of surrogate pairs. */
+const plainText = (text: string, length: number): string =>
+  text
+    .slice(0, length)
+    .replaceAll(/[\p{Cc}\p{Surrogate}]/gu, ' ')
+    .trim();
+
+function assertPlacedOrder(input: PlacedOrder | undefined): void {
+  const valid =
+    typeof input === 'object' &&
+    input !== null &&
+    typeof input.orderId === 'string' &&
+    workflowInfo().workflowId === `order-${input.orderId}` &&
+    Array.isArray(input.lines) &&
+    input.lines.length > 0;
+  if (!valid) {
+    throw ApplicationFailure.nonRetryable(
+      'The input is not an accepted order of this workflow ID. Orders are placed with POST /v1/orders.',
+      'validation_failed',
+    );
+  }
+}
