@@ -1,0 +1,85 @@
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { basename, join } from 'node:path';
+import type { TestProject } from 'vitest/node';
+import { migrateToLatest } from '../../db/migrate.ts';
+import { seedDemoData } from '../../db/seed.ts';
+import { startInbox } from '../../dev/inbox.ts';
+import { freePort } from '../../dev/ports.ts';
+import { startPostgres } from '../../dev/postgres.ts';
+import { findTemporalCli } from '../../dev/temporal-cli.ts';
+import { startTemporal } from '../../dev/temporal.ts';
+import { writeWorkflowBundle } from '../../workers/bundle.ts';
+
+/** The real parts that all test files share. Each file has a database and a Temporal namespace of its own. */
+export interface Parts {
+  superuserUrl: string;
+  databaseUrl: string;
+  temporalAddress: string;
+  temporalCli: string;
+  smtpUrl: string;
+  inboxUrl: string;
+  workflowBundle: string;
+}
+
+declare module 'vitest' {
+  interface ProvidedContext {
+    parts: Parts;
+  }
+}
+
+/** The Temporal namespace of a test file. */
+export const namespaceOf = (testFile: string): string => basename(testFile, '.test.ts');
+
+export default async function setup(project: TestProject): Promise<() => Promise<void>> {
+  const folder = mkdtempSync(join(tmpdir(), 'holdfast-test-'));
+  const namespaces = readdirSync(join(import.meta.dirname, '..'))
+    .filter((file) => file.endsWith('.test.ts'))
+    .map(namespaceOf);
+  const temporalCli = await findTemporalCli(console.log);
+  const workflowBundle = join(folder, 'workflow-bundle.js');
+
+  const [postgres, temporal, inbox] = await Promise.all([
+    startPostgres({
+      dataDir: join(folder, 'postgres'),
+      port: await freePort(),
+      logFile: join(folder, 'postgres.log'),
+      superuserPassword: 'test-superuser',
+      appPassword: 'test-app',
+    }),
+    startTemporal({
+      cli: temporalCli,
+      port: await freePort(),
+      uiPort: await freePort(),
+      dbFile: join(folder, 'temporal.db'),
+      logFile: join(folder, 'temporal.log'),
+      namespaces,
+    }),
+    startInbox({
+      smtpPort: await freePort(),
+      webPort: await freePort(),
+      mailDir: join(folder, 'mail'),
+      logFile: join(folder, 'inbox.log'),
+    }),
+    writeWorkflowBundle(workflowBundle),
+  ]);
+  await migrateToLatest(postgres.url);
+  await seedDemoData(postgres.url);
+
+  project.provide('parts', {
+    superuserUrl: postgres.superuserUrl,
+    databaseUrl: postgres.url,
+    temporalAddress: temporal.address,
+    temporalCli,
+    smtpUrl: inbox.smtpUrl,
+    inboxUrl: inbox.webUrl,
+    workflowBundle,
+  });
+
+  return async () => {
+    await inbox.stop();
+    await temporal.stop();
+    await postgres.stop();
+    rmSync(folder, { recursive: true, force: true });
+  };
+}

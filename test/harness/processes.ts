@@ -1,0 +1,57 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createWriteStream, readFileSync } from 'node:fs';
+import { eventually } from './wait.ts';
+
+/** An API or worker process of a test. */
+export interface Process {
+  pid: number;
+  /** Ends it as an operator would. */
+  stop(): Promise<void>;
+  /** Ends it as a crash would: SIGKILL. */
+  kill(): Promise<void>;
+  log(): string;
+}
+
+const root = new URL('../../', import.meta.url);
+
+/** Starts an entry point of the product as its own process, as production does. */
+export async function startProcess(
+  entry: 'api/main.ts' | 'workers/main.ts',
+  environment: Record<string, string>,
+  logFile: string,
+  isReady: () => Promise<boolean>,
+): Promise<Process> {
+  const child: ChildProcess = spawn(process.execPath, ['--import', 'tsx', entry], {
+    cwd: root,
+    env: { PATH: process.env.PATH, HOME: process.env.HOME, ...environment },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  const log = createWriteStream(logFile, { flags: 'a' });
+  child.stdout?.pipe(log, { end: false });
+  child.stderr?.pipe(log, { end: false });
+  const exited = once(child, 'exit');
+  const end = async (signal: NodeJS.Signals): Promise<void> => {
+    if (child.exitCode === null && child.signalCode === null) child.kill(signal);
+    await exited;
+  };
+  const started: Process = {
+    pid: child.pid!,
+    stop: () => end('SIGTERM'),
+    kill: () => end('SIGKILL'),
+    log: () => readFileSync(logFile, 'utf8'),
+  };
+  await eventually(
+    `${entry} is ready`,
+    async () => {
+      if (child.exitCode !== null)
+        throw new Error(`${entry} ended with ${child.exitCode}:\n${started.log()}`);
+      return await isReady().catch(() => false);
+    },
+    40,
+  ).catch(async (error: unknown) => {
+    await started.kill();
+    throw error;
+  });
+  return started;
+}
