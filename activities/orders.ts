@@ -45,10 +45,10 @@ export const createOrderActivities = ({ db, announce, countOutcome }: OrderActiv
   },
 });
 
-/** Data that Postgres will never take (SQLSTATE classes 22 and 23) fails at once; all else is tried again. */
+/** Data that Postgres will never take (SQLSTATE class 22) fails at once; all else is tried again. */
 function failForGood(error: unknown): never {
   const { code } = error as { code?: unknown };
-  if (typeof code === 'string' && /^2[23]/.test(code)) {
+  if (typeof code === 'string' && code.startsWith('22')) {
     throw ApplicationFailure.nonRetryable('The order cannot be stored.', 'validation_failed', {
       sqlState: code,
     });

@@ -205,7 +205,8 @@ export type CancelOutcome =
   | { outcome: 'version_conflict'; version: number };
 
 /**
- * Cancels an order and releases all that it has reserved, in one transaction. Idempotent: cancelled twice, or twice
+ * Cancels an order and releases all that it has reserved, in one transaction; the stock is computed from what the lock
+ * returned, as in placeOrder. Idempotent: cancelled twice, or twice
  * at once, it releases once; the second time tells `repeated`. Throws where the order was never placed.
  */
 export async function cancelOrder(
@@ -236,13 +237,18 @@ export async function cancelOrder(
         where order_id = ${orderId} and quantity > shipped_quantity + cancelled_quantity
       ),
       locked as (
-        select sku from inventory.stock where sku in (select sku from units) order by sku for update
+        select sku, on_hand, reserved, version
+        from inventory.stock
+        where sku in (select sku from units)
+        order by sku
+        for update
       ),
       released as (
         update inventory.stock
-        set reserved = stock.reserved - units.quantity, version = stock.version + 1, updated_at = now()
+        set on_hand = locked.on_hand, reserved = locked.reserved - units.quantity, version = locked.version + 1,
+          updated_at = now()
         from units join locked on locked.sku = units.sku
-        where stock.sku = units.sku
+        where stock.sku = locked.sku
         returning stock.sku, units.quantity, stock.on_hand, stock.reserved
       ),
       ledger as (

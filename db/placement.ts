@@ -22,6 +22,9 @@ export interface Placement {
  * and the notification to send. The outcome is `confirmed`, `rejected` for want of stock, or `cancelled` when a
  * cancellation came before the placement.
  *
+ * The new stock is computed from what the lock returned, never from the row the update finds: under READ COMMITTED that
+ * is first the version of the statement's snapshot, and the table's checks would fail on numbers that are history.
+ *
  * Idempotent by the order's id: placed twice, or twice at once, it takes stock once and tells the first outcome.
  */
 export async function placeOrder(
@@ -60,7 +63,7 @@ async function insertPlacement(
       ) with ordinality as line (id, sku, name, quantity, unit_price, position)
     ),
     locked as (
-      select sku, on_hand - reserved as available
+      select sku, on_hand, reserved, version, on_hand - reserved as available
       from inventory.stock
       where sku = any (${lines.map((line) => line.sku)}::text[]) and ${given}::jsonb is null
       order by sku
@@ -101,9 +104,10 @@ async function insertPlacement(
     ),
     reserved as (
       update inventory.stock
-      set reserved = stock.reserved + wanted.quantity, version = stock.version + 1, updated_at = now()
-      from wanted, placed
-      where stock.sku = wanted.sku and placed.status = 'confirmed'
+      set on_hand = locked.on_hand, reserved = locked.reserved + wanted.quantity, version = locked.version + 1,
+        updated_at = now()
+      from wanted join locked on locked.sku = wanted.sku, placed
+      where stock.sku = locked.sku and placed.status = 'confirmed'
       returning stock.sku, wanted.quantity, stock.on_hand, stock.reserved
     ),
     ledger as (

@@ -7,18 +7,19 @@ const marker = '.holdfast';
 
 /**
  * Makes the data folder, or checks that the one there is ours: a folder with other things in it is refused, so that
- * a wrong `DATA_DIR` neither fills nor wipes somebody's files.
+ * a wrong `DATA_DIR` neither fills nor wipes somebody's files. Others may pass through it (Postgres may have to run as
+ * another user), not look into what is in it.
  */
 export function openDataFolder(dataDir: string): void {
   try {
-    mkdirSync(dataDir, { recursive: true, mode: 0o700 });
+    mkdirSync(dataDir, { recursive: true, mode: 0o711 });
     const names = readdirSync(dataDir);
     if (names.length > 0 && !names.includes(marker)) {
       throw new StartFailure(`${dataDir} has other files in it: set DATA_DIR to a new or empty folder`);
     }
     accessSync(dataDir, constants.W_OK | constants.X_OK);
     if (!existsSync(join(dataDir, marker))) writeFileSync(join(dataDir, marker), '');
-    mkdirSync(join(dataDir, 'logs'), { recursive: true });
+    mkdirSync(join(dataDir, 'logs'), { recursive: true, mode: 0o700 });
   } catch (error) {
     if (error instanceof StartFailure) throw error;
     throw new StartFailure(
@@ -33,7 +34,7 @@ export function wipe(dataDir: string): void {
     if (name === marker || name === runFile) continue;
     rmSync(join(dataDir, name), { recursive: true, force: true });
   }
-  mkdirSync(join(dataDir, 'logs'), { recursive: true });
+  mkdirSync(join(dataDir, 'logs'), { recursive: true, mode: 0o700 });
 }
 
 function reason(error: unknown): string {

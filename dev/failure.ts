@@ -3,11 +3,13 @@ export class StartFailure extends Error {
   override readonly name = 'StartFailure';
 }
 
-/** The first line of whatever was thrown. */
+/** One line about whatever was thrown: its first line, and what caused it where that is not said yet. */
 export function messageOf(error: unknown): string {
-  const text = error instanceof AggregateError && error.errors.length > 0 ? messageOf(error.errors[0]) : '';
-  if (text !== '') return text;
-  return (error instanceof Error ? error.message || error.name : String(error)).split('\n')[0] ?? '';
+  if (error instanceof AggregateError && error.errors.length > 0) return messageOf(error.errors[0]);
+  if (!(error instanceof Error)) return firstLine(String(error));
+  const message = firstLine(error.message || error.name);
+  const cause = error instanceof StartFailure || error.cause === undefined ? '' : messageOf(error.cause);
+  return cause === '' || message.includes(cause) ? message : `${message.replace(/\.$/, '')}: ${cause}`;
 }
 
 /** The `code` of a Node or Postgres error. */
@@ -16,3 +18,5 @@ export function codeOf(error: unknown): string | undefined {
   if (typeof error !== 'object' || error === null || !('code' in error)) return undefined;
   return typeof error.code === 'string' ? error.code : undefined;
 }
+
+const firstLine = (text: string): string => text.split('\n')[0] ?? '';

@@ -25,7 +25,7 @@ const endWithParent = "data:text/javascript,process.once('disconnect',()=>proces
 
 /** Starts the SMTP inbox (maildev) with its web page. Mail is kept in `mailDir` and shown again after a restart. */
 export async function startInbox(options: InboxOptions): Promise<RunningInbox> {
-  mkdirSync(options.mailDir, { recursive: true });
+  mkdirSync(options.mailDir, { recursive: true, mode: 0o700 });
   const child = await startChild({
     ...options,
     name: 'Inbox',

@@ -33,7 +33,8 @@ function sizeOf(file: string): number {
 function lastUsefulLine(file: string, start: number): string | undefined {
   const bytes = readFileSync(file).subarray(start).subarray(-tailBytes);
   const lines = bytes.toString('utf8').split('\n').map(withoutColours).filter(saysSomething);
-  const line = lines.findLast((text) => /\b(FATAL|PANIC|ERROR|\w*Error|error)\b/.test(text)) ?? lines.at(-1);
+  const said = (pattern: RegExp): string | undefined => lines.findLast((text) => pattern.test(text));
+  const line = said(/\b(FATAL|PANIC)\b|^ERROR in /) ?? said(/\b(ERROR|\w*Error|error)\b/) ?? lines.at(-1);
   return line && withoutPreamble(line.trim());
 }
 

@@ -10,8 +10,10 @@ import { writeTemporalProfile } from './services.ts';
 import { buildWorkflowBundle } from './workflow-bundle.ts';
 
 export interface Stack {
-  /** Starts everything, and returns when the API says it is ready. */
-  start(): Promise<void>;
+  /** Starts Postgres (with migrations and demo data), Temporal and inbox, and bundles the workflows meanwhile. */
+  startParts(): Promise<void>;
+  /** Starts worker and API, and returns when the API says that it is ready. */
+  startServices(): Promise<void>;
   /** Takes new code into use: migrations, the workflow bundle, worker and API. */
   reload(changed: string[]): Promise<void>;
   /** Ends everything, users before what they use. */
@@ -59,16 +61,21 @@ export function createStack(options: PartsOptions): Stack {
     );
   };
 
+  let bundled: Promise<unknown> = Promise.resolve();
   const members = [api, worker, inbox, temporal, postgres];
 
   return {
-    async start() {
+    async startParts() {
+      bundled = step('Workflow bundle', bundle, (built) => (built ? 'built' : 'unchanged'));
+      bundled.catch(() => undefined);
       await Promise.all([
         ownPart('Temporal', 'TEMPORAL_ADDRESS', addresses.temporalAddress, startTemporal),
         startDatabase(),
         ownPart('Inbox', 'SMTP_URL', `smtp ${host}:${ports.SMTP_PORT}`, () => inbox.start()),
-        step('Workflow bundle', bundle, (built) => (built ? 'built' : 'unchanged')),
       ]);
+    },
+    async startServices() {
+      await bundled;
       const startApi = (): Promise<void> => api.start().then(() => untilServing(ports.PORT, ending.signal));
       await Promise.all([
         step(

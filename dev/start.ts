@@ -55,14 +55,21 @@ async function main(): Promise<void> {
   const secrets = loadSecrets(dataDir);
   for (const name of portsInUse(env)) await assertFree(ports[name], name);
 
+  if (!isSet(env, 'DATABASE_URL')) forgetPostgresVariables();
   const { record } = owned;
   let cli: string | undefined;
   const temporalCli = async (signal?: AbortSignal): Promise<string> =>
     (cli = await findTemporalCli(note, signal));
   const parts = { dataDir, ports, secrets, env, watch: options.watch, onSpawn: record, temporalCli };
   stack = createStack(parts);
-  await stack.start();
-  say(`${paint.green('✓')} ${paint.bold(`Ready in ${seconds(started)}`)}`);
+  await stack.startParts();
+  try {
+    await stack.startServices();
+    say(`${paint.green('✓')} ${paint.bold(`Ready in ${seconds(started)}`)}`);
+  } catch (error) {
+    if (!options.watch || stoppingSince !== undefined) throw error;
+    warn(`${messageOf(error)}: started again when the code changes`);
+  }
   welcome({
     apiUrl: `http://${host}:${ports.PORT}`,
     temporalUiUrl: isSet(env, 'TEMPORAL_ADDRESS') ? undefined : `http://${host}:${ports.TEMPORAL_UI_PORT}`,
@@ -73,6 +80,11 @@ async function main(): Promise<void> {
   });
   if (options.watch) watchCode(projectDir, watched, reload);
   say(paint.dim(options.watch ? 'Watching the code. Ctrl-C stops everything.' : 'Ctrl-C stops everything.'));
+}
+
+/** `PGSSLMODE` and the like are about some other Postgres, but pg obeys them here too. */
+function forgetPostgresVariables(): void {
+  for (const name of Object.keys(process.env)) if (name.startsWith('PG')) delete process.env[name];
 }
 
 async function reload(changed: string[]): Promise<void> {

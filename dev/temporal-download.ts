@@ -2,6 +2,7 @@ import { execFile } from 'node:child_process';
 import { mkdtempSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
+import { StartFailure } from './failure.ts';
 
 const timeout = 60_000;
 
@@ -35,7 +36,7 @@ export async function downloadTemporalCli(
     if (!name) throw new Error('the download left no file');
     renameSync(join(workDir, name), target);
   } catch (error) {
-    throw new Error(problem(error), { cause: error });
+    throw new StartFailure(problem(error), { cause: error });
   } finally {
     rmSync(workDir, { recursive: true, force: true });
   }

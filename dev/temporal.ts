@@ -46,7 +46,7 @@ export async function startTemporal(options: TemporalOptions): Promise<RunningTe
     searchAttributes.flatMap((attribute) => ['--search-attribute', attribute]),
     namespaces.flatMap((name) => ['--namespace', name]),
   ].flat();
-  mkdirSync(dirname(options.dbFile), { recursive: true });
+  mkdirSync(dirname(options.dbFile), { recursive: true, mode: 0o700 });
   removeUnfinished(options.dbFile);
   const child = await startChild({
     ...options,

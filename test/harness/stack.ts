@@ -30,6 +30,7 @@ export interface StackOptions {
 /** Everything a test needs of one running platform. */
 export interface TestStack {
   parts: Parts;
+  databaseUrl: string;
   db: Db;
   temporal: Client;
   api: Api;
@@ -113,6 +114,7 @@ export async function startStack(options: StackOptions = {}): Promise<TestStack>
 
   return {
     parts,
+    databaseUrl,
     db,
     temporal,
     api,

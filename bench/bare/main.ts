@@ -1,0 +1,43 @@
+import { randomUUID } from 'node:crypto';
+import { fileURLToPath } from 'node:url';
+import { Client } from '@temporalio/client';
+import { Worker } from '@temporalio/worker';
+import { connectTemporal } from '../../workers/connection.ts';
+import { createLogger } from '../../workers/logger.ts';
+import { installRuntime } from '../../workers/runtime.ts';
+import { payloadConverterPath } from '../../workers/workflow-sources.ts';
+import { serveRounds } from '../rounds.ts';
+
+const taskQueue = 'bench-bare';
+
+const logger = createLogger('warn', 'bench-bare');
+await installRuntime(logger);
+const { connection, namespace } = await connectTemporal(logger);
+
+/** Everything but the workflow and the queue is as in workers/order-worker.ts. */
+const worker = await Worker.create({
+  connection,
+  namespace,
+  taskQueue,
+  workflowsPath: fileURLToPath(new URL('workflows.ts', import.meta.url)),
+  dataConverter: { payloadConverterPath },
+  maxCachedWorkflows: 1000,
+  maxConcurrentWorkflowTaskExecutions: 100,
+  maxConcurrentLocalActivityExecutions: 100,
+});
+void worker.run();
+
+/** In the process that polls, over the worker's own connection: what an eager start needs. */
+const client = new Client({ connection, namespace });
+
+serveRounds({
+  async operation() {
+    const handle = await client.workflow.start('bare', {
+      taskQueue,
+      workflowId: `bare-${randomUUID()}`,
+      requestEagerStart: true,
+    });
+    await handle.result();
+    return handle.eagerlyStarted ? 'eager' : 'not eager';
+  },
+});

@@ -1,0 +1,60 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { sql } from 'kysely';
+import type { Db } from '../db/connect.ts';
+import { DEMO_PASSWORD, demoUsers } from '../db/demo-data.ts';
+
+/** Puts products with ample stock on sale, so that no order is rejected; returns their skus. */
+export async function addProducts(db: Db, number: number): Promise<string[]> {
+  const skus = Array.from({ length: number }, (_, index) => `BENCH-${index}`);
+  const products = skus.map((sku) => ({ sku, name: `Product ${sku}`, price: 1999, currency: 'USD' }));
+  await db.insertInto('catalogue.products').values(products).execute();
+  await db
+    .insertInto('inventory.stock')
+    .values(skus.map((sku) => ({ sku, on_hand: 1_000_000 })))
+    .execute();
+  return skus;
+}
+
+/** The access tokens of all demo logins with a role. */
+export async function logIn(url: string, role: 'customer' | 'staff'): Promise<string[]> {
+  const users = demoUsers.filter((user) => user.role === role);
+  const answers = users.map(({ email }) =>
+    post<{ accessToken: string }>(`${url}/v1/auth/login`, { email, password: DEMO_PASSWORD }),
+  );
+  return (await Promise.all(answers)).map(({ accessToken }) => accessToken);
+}
+
+/** The ids of orders that are placed and go on, newest first. */
+export async function newestOrders(db: Db, limit: number): Promise<string[]> {
+  const rows = await db
+    .selectFrom('ordering.orders')
+    .select('id')
+    .where('status', '=', 'confirmed')
+    .orderBy('created_at', 'desc')
+    .limit(limit)
+    .execute();
+  return rows.map(({ id }) => id);
+}
+
+export async function cancelOrders(url: string, token: string, ids: string[]): Promise<void> {
+  for (const id of ids) await post(`${url}/v1/orders/${id}/cancel`, { reason: 'bench' }, token);
+}
+
+/** Waits until every message that orders gave rise to is handed over: the last thing their workflows do for now. */
+export async function untilMessagesAreSent(db: Db): Promise<void> {
+  for (const deadline = Date.now() + 30_000; ; await delay(20)) {
+    const { rows } = await sql`select from messaging.notifications where status = 'queued' limit 1`.execute(db);
+    if (rows.length === 0) return;
+    if (Date.now() > deadline) throw new Error('Messages are not sent 30 s after the last order.');
+  }
+}
+
+async function post<T>(url: string, body: unknown, token?: string): Promise<T> {
+  const response = await fetch(url, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json', ...(token && { authorization: `Bearer ${token}` }) },
+    body: JSON.stringify(body),
+  });
+  if (!response.ok) throw new Error(`POST ${url} was answered with ${response.status}: ${await response.text()}`);
+  return (await response.json()) as T;
+}

@@ -1,0 +1,117 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { connect, type Db } from '../db/connect.ts';
+import { migrateToLatest } from '../db/migrate.ts';
+import { seedDemoData } from '../db/seed.ts';
+import { type ChildLike, untilReady } from '../dev/child.ts';
+import { startInbox } from '../dev/inbox.ts';
+import { freePort, host } from '../dev/ports.ts';
+import { startPostgres } from '../dev/postgres.ts';
+import { note } from '../dev/report.ts';
+import { answers, serviceEnvironment, startApi, startWorker, writeTemporalProfile } from '../dev/services.ts';
+import { findTemporalCli } from '../dev/temporal-cli.ts';
+import { startTemporal } from '../dev/temporal.ts';
+import { buildWorkflowBundle } from '../dev/workflow-bundle.ts';
+
+export interface Platform {
+  url: string;
+  temporalAddress: string;
+  postgresVersion: string;
+  db: Db;
+  /** What API and worker run with. */
+  environment: NodeJS.ProcessEnv;
+  pids: { API: number; Worker: number; Temporal: number; Postgres: number; Inbox: number };
+  log(name: string): string;
+}
+
+/** More than any round can send; the limiter itself stays on. */
+const RATE_LIMIT = '10000000';
+
+/**
+ * The platform as `npm start` runs it, on free ports and in a folder of its own. `stop` ends what has been started,
+ * also in the middle of a start.
+ */
+export function createPlatform(): { start(): Promise<Platform>; stop(): Promise<void> } {
+  const folder = mkdtempSync(join(tmpdir(), 'holdfast-bench-'));
+  const log = (name: string): string => join(folder, `${name}.log`);
+  const children: ChildLike[] = [];
+  const onSpawn = (child: ChildLike): void => void children.unshift(child);
+  let db: Db | undefined;
+
+  const startParts = async () => {
+    const [port, postgresPort, temporalPort, uiPort, smtpPort, webPort] = await Promise.all(
+      Array.from({ length: 6 }, freePort),
+    ) as [number, number, number, number, number, number];
+    const workflowBundle = join(folder, 'workflows.js');
+    const [postgres, temporal, inbox] = await Promise.all([
+      startPostgres({
+        onSpawn,
+        dataDir: join(folder, 'postgres'),
+        port: postgresPort,
+        logFile: log('postgres'),
+        superuserPassword: 'bench-superuser',
+        appPassword: 'bench',
+      }),
+      startTemporal({
+        onSpawn,
+        cli: await findTemporalCli(note),
+        port: temporalPort,
+        uiPort,
+        dbFile: join(folder, 'temporal', 'temporal.db'),
+        logFile: log('temporal'),
+      }),
+      startInbox({ onSpawn, smtpPort, webPort, mailDir: join(folder, 'mail'), logFile: log('inbox') }),
+      buildWorkflowBundle(workflowBundle, log('workflow-bundle'), { onSpawn }),
+    ]);
+    return { port, postgres, temporal, inbox, workflowBundle };
+  };
+
+  return {
+    async start() {
+      const { port, postgres, temporal, inbox, workflowBundle } = await startParts();
+      await migrateToLatest(postgres.url);
+      await seedDemoData(postgres.url);
+      ({ db } = connect(postgres.url, { max: 2, name: 'holdfast-bench' }));
+      const addresses = {
+        databaseUrl: postgres.url,
+        temporalAddress: temporal.address,
+        temporalNamespace: 'default',
+        temporalProfile: join(folder, 'temporal.toml'),
+        smtpUrl: inbox.smtpUrl,
+        workflowBundle,
+        port,
+        jwtSecret: 'a-secret-that-is-only-used-by-the-benchmarks',
+      };
+      writeTemporalProfile(addresses);
+      const { PATH, HOME } = process.env;
+      const environment = serviceEnvironment({ PATH, HOME, RATE_LIMIT_PER_MINUTE: RATE_LIMIT }, addresses);
+      const [worker, api] = await Promise.all([
+        startWorker({ onSpawn, env: environment, logFile: log('worker') }),
+        startApi({ onSpawn, env: environment, logFile: log('api') }, port),
+      ]);
+      const url = `http://${host}:${port}`;
+      await untilReady(api, () => answers(`${url}/readyz`));
+      return {
+        url,
+        temporalAddress: temporal.address,
+        postgresVersion: postgres.version,
+        db,
+        environment,
+        pids: {
+          API: api.pid,
+          Worker: worker.pid,
+          Temporal: temporal.pid,
+          Postgres: postgres.pid,
+          Inbox: inbox.pid,
+        },
+        log,
+      };
+    },
+    async stop() {
+      await db?.destroy();
+      for (const child of children) await child.stop();
+      rmSync(folder, { recursive: true, force: true });
+    },
+  };
+}

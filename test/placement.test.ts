@@ -1,0 +1,142 @@
+import { randomUUID } from 'node:crypto';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { connect, type Db } from '../db/connect.ts';
+import { cancelOrder, findOrder, listOrderEvents } from '../db/orders.ts';
+import { placeOrder } from '../db/placement.ts';
+import { lineIdFor, orderNumber } from '../domain/ids.ts';
+import type { PlacedOrder } from '../domain/order.ts';
+import { address } from './harness/http.ts';
+import { expectStockAddsUp } from './harness/invariants.ts';
+import { startStack, type TestStack } from './harness/stack.ts';
+
+const JOHN = '550e8400-e29b-41d4-a716-446655440000';
+
+let stack: TestStack;
+/** Two pools, as two processes would have. */
+let pools: Db[];
+beforeAll(async () => {
+  stack = await startStack({ api: false });
+  pools = [0, 1].map(() => connect(stack.databaseUrl, { max: 10, name: 'test-placement' }).db);
+});
+afterAll(async () => {
+  await expectStockAddsUp(stack.db);
+  await Promise.all(pools.map((pool) => pool.destroy()));
+  await stack.stop();
+});
+
+const accepted = (lines: [sku: string, quantity: number][], orderId = randomUUID()): PlacedOrder => ({
+  orderId,
+  number: orderNumber(orderId),
+  customerId: JOHN,
+  placedBy: `customer:${JOHN}`,
+  placedAt: new Date().toISOString(),
+  requestHash: 'hash',
+  lines: lines.map(([sku, quantity]) => ({
+    id: lineIdFor(orderId, sku),
+    sku,
+    name: sku,
+    quantity,
+    unitPrice: 100,
+  })),
+  currency: 'USD',
+  total: 100 * lines.reduce((sum, [, quantity]) => sum + quantity, 0),
+  shippingAddress: address,
+  payment: { method: 'card', token: 'tok_ok' },
+});
+const cancellation = () => ({ reason: null, by: 'test', at: new Date().toISOString() });
+const reservedOf = async (sku: string) =>
+  (await stack.db.selectFrom('inventory.stock').select('reserved').where('sku', '=', sku).executeTakeFirstOrThrow())
+    .reserved;
+
+test('the last units, taken and given back by two processes at once: no error, none oversold', async () => {
+  await stack.stock('HOT', 2);
+  const outcomes = await Promise.all(
+    Array.from({ length: 600 }, async (_, index) => {
+      const db = pools[index % 2]!;
+      const placed = await placeOrder(db, accepted([['HOT', 1]]));
+      if (placed.status === 'confirmed') await cancelOrder(db, placed.orderId, cancellation());
+      return placed.status;
+    }),
+  );
+  expect(outcomes).toContain('confirmed');
+  expect(outcomes).toContain('rejected');
+  expect(await reservedOf('HOT')).toBe(0);
+});
+
+test('baskets in every order of skus: no deadlock', async () => {
+  const skus = ['MIX-A', 'MIX-B', 'MIX-C', 'MIX-D'];
+  for (const sku of skus) await stack.stock(sku, 1000);
+  await Promise.all(
+    Array.from({ length: 200 }, async (_, index) => {
+      const rotated = [...skus.slice(index % 4), ...skus.slice(0, index % 4)];
+      const basket = index % 2 ? rotated : rotated.toReversed();
+      const db = pools[index % 2]!;
+      const placed = await placeOrder(db, accepted(basket.map((sku) => [sku, 1])));
+      expect(placed.status).toBe('confirmed');
+      if (index % 3 === 0) await cancelOrder(db, placed.orderId, cancellation());
+    }),
+  );
+});
+
+test('one order placed 20 times at once takes stock once', async () => {
+  await stack.stock('ONCE', 100);
+  const order = accepted([['ONCE', 3]]);
+  const placed = await Promise.all(Array.from({ length: 20 }, (_, index) => placeOrder(pools[index % 2]!, order)));
+  expect(placed.filter(({ replayed }) => !replayed)).toHaveLength(1);
+  expect(new Set(placed.map(({ status }) => status))).toEqual(new Set(['confirmed']));
+  expect(await reservedOf('ONCE')).toBe(3);
+});
+
+test('one order cancelled 20 times at once releases once and is told once', async () => {
+  await stack.stock('BACK', 10);
+  const order = accepted([['BACK', 4]]);
+  await placeOrder(stack.db, order);
+  const cancelled = await Promise.all(
+    Array.from({ length: 20 }, (_, index) => cancelOrder(pools[index % 2]!, order.orderId, cancellation())),
+  );
+  expect(cancelled.filter(({ outcome }) => outcome === 'cancelled')).toHaveLength(1);
+  expect(cancelled.filter(({ outcome }) => outcome === 'repeated')).toHaveLength(19);
+  expect(await reservedOf('BACK')).toBe(0);
+  const events = await listOrderEvents(stack.db, order.orderId, { limit: 100, afterSeq: 0 });
+  expect(events.map(({ seq, type }) => [seq, type])).toEqual([
+    [1, 'order.placed'],
+    [2, 'stock.reserved'],
+    [3, 'order.confirmed'],
+    [4, 'order.cancelled'],
+    [5, 'stock.released'],
+  ]);
+});
+
+test('a cancellation that came before the placement takes no stock, even where there is none', async () => {
+  await stack.stock('EARLY', 0);
+  const order = accepted([['EARLY', 1]]);
+  const placed = await placeOrder(stack.db, order, { ...cancellation(), reason: 'too late' });
+  expect(placed).toMatchObject({ status: 'cancelled', cancellation: { reason: 'too late' }, rejection: null });
+  expect(await findOrder(stack.db, order.orderId)).toMatchObject({
+    status: 'cancelled',
+    lines: [{ quantity: 1, cancelledQuantity: 1 }],
+  });
+  const events = await listOrderEvents(stack.db, order.orderId, { limit: 100, afterSeq: 0 });
+  expect(events.map(({ type }) => type)).toEqual(['order.placed', 'order.cancelled']);
+});
+
+test('an order whose short number is taken gets a longer one', async () => {
+  await stack.stock('NUMBERED', 10);
+  const first = accepted([['NUMBERED', 1]]);
+  await placeOrder(stack.db, first);
+  const second = { ...accepted([['NUMBERED', 1]]), number: first.number };
+  const placed = await placeOrder(stack.db, second);
+  expect(placed.number).toBe(orderNumber(second.orderId, 12));
+  expect(placed.status).toBe('confirmed');
+});
+
+test('a stale version cancels nothing', async () => {
+  await stack.stock('VERSIONED', 10);
+  const order = accepted([['VERSIONED', 1]]);
+  await placeOrder(stack.db, order);
+  expect(await cancelOrder(stack.db, order.orderId, cancellation(), 7)).toEqual({
+    outcome: 'version_conflict',
+    version: 1,
+  });
+  expect(await reservedOf('VERSIONED')).toBe(1);
+});
