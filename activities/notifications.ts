@@ -1,6 +1,6 @@
 import { log } from '@temporalio/activity';
 import type { Db } from '../db/connect.ts';
-import { findNotification, markFailed, markSent, type NotificationToSend } from '../db/notifications.ts';
+import { claimNotification, markFailed, markSent, type NotificationToSend } from '../db/notifications.ts';
 import { findOrder } from '../db/orders.ts';
 import { type Mailer, MailRefused } from '../providers/mail/mailer.ts';
 import { renderMail } from '../providers/mail/templates.ts';
@@ -18,9 +18,9 @@ export const createNotificationActivities = ({ db, mailer, maxAttempts }: Notifi
    * becomes a dead letter; any other failure is recorded and thrown, so that Temporal tries again.
    */
   async sendNotification(id: string): Promise<'sent' | 'dead_letter'> {
-    const notification = await findNotification(db, id);
-    if (!notification || notification.status === 'dead_letter') return 'dead_letter';
-    if (notification.status === 'sent') return 'sent';
+    const notification = await claimNotification(db, id);
+    if (notification === 'claimed') throw new Error('Another sender is sending this notification now.');
+    if (typeof notification === 'string') return notification;
 
     const mail = renderMail(
       notification.template,

@@ -72,8 +72,8 @@ export function mount(
   definition: Endpoint,
 ): void {
   const identify: RequestHandler = async (request, response, next) => {
-    const [scheme, token] = (request.headers.authorization ?? '').split(' ');
-    if (scheme?.toLowerCase() === 'bearer' && token) response.locals.caller = await tokens.verify(token);
+    const token = /^bearer +(\S+)$/i.exec(request.headers.authorization ?? '')?.[1];
+    if (token) response.locals.caller = await tokens.verify(token);
     next();
   };
   const authorise: RequestHandler = (_request, response, next) => {

@@ -10,7 +10,7 @@ export function usedKey(request: Request, caller: Caller, body: unknown): UsedKe
   if (key === undefined) return undefined;
   return {
     caller: caller.id,
-    route: `${request.method} ${request.path}`,
+    route: `${request.method} ${decodeURIComponent(request.path)}`,
     key,
     requestHash: requestHashOf(body),
   };

@@ -23,7 +23,6 @@ import {
 } from '../workflows/messages.ts';
 
 const RPC_DEADLINE_MS = 8_000;
-const UPDATE_DEADLINE_MS = 10_000;
 const NOT_FOUND = 5;
 const INVALID_ARGUMENT = 3;
 
@@ -47,10 +46,10 @@ export interface OrderWorkflows {
   /** The order as it was accepted, from the workflow's own history, or undefined. Needs no worker. */
   findAccepted(orderId: string): Promise<PlacedOrder | undefined>;
   /**
-   * Cancels through the workflow. `done` when it is cancelled, `requested` when no worker took it up in time and the
-   * wish is recorded, `closed` when there is no running workflow. Throws the domain error of a refusal.
+   * Cancels through the workflow. `done` when it is cancelled, `requested` when no worker took it up within `waitMs`
+   * and the wish is recorded, `closed` when there is no running workflow. Throws the domain error of a refusal.
    */
-  cancel(orderId: string, request: CancelRequest): Promise<'done' | 'requested' | 'closed'>;
+  cancel(orderId: string, request: CancelRequest, waitMs: number): Promise<'done' | 'requested' | 'closed'>;
 }
 
 export interface OrderWorkflowsOptions {
@@ -132,13 +131,15 @@ export function createOrderWorkflows({
       }
     },
 
-    async cancel(orderId, request) {
+    async cancel(orderId, request, waitMs) {
       const handle = client.workflow.getHandle(orderWorkflowId(orderId));
       try {
-        await client.withDeadline(Date.now() + UPDATE_DEADLINE_MS, () =>
-          handle.executeUpdate(cancelUpdate, { args: [request] }),
-        );
-        return 'done';
+        if (waitMs > 0) {
+          await client.withDeadline(Date.now() + waitMs, () =>
+            handle.executeUpdate(cancelUpdate, { args: [request] }),
+          );
+          return 'done';
+        }
       } catch (error) {
         if (error instanceof WorkflowNotFoundError) return 'closed';
         if (error instanceof WorkflowUpdateFailedError) throw refusalOf(error);

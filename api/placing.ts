@@ -26,8 +26,8 @@ export interface OrderPlacing {
    * give the same order again (`replayed`), or `idempotency_key_reused` for another request.
    */
   place(wanted: PlacingRequest): Promise<{ order: Order; replayed: boolean }>;
-  /** Cancels an order through its workflow. Throws the domain error of a refusal. */
-  cancel(order: Order, request: CancelRequest): Promise<'done' | 'requested'>;
+  /** Cancels an order through its workflow, waiting up to `waitMs`. Throws the domain error of a refusal. */
+  cancel(order: Order, request: CancelRequest, waitMs: number): Promise<'done' | 'requested'>;
 }
 
 export interface OrderPlacingDeps {
@@ -105,8 +105,8 @@ export function createOrderPlacing({ db, workflows, outcomes }: OrderPlacingDeps
       return (await again()) ?? { order: pendingOrder(accepted), replayed: true };
     },
 
-    async cancel(order, request) {
-      const outcome = await workflows.cancel(order.id, request);
+    async cancel(order, request, waitMs) {
+      const outcome = await workflows.cancel(order.id, request, waitMs);
       if (outcome !== 'closed') return outcome;
 
       const now = await findOrder(db, order.id);
@@ -124,7 +124,7 @@ export function createOrderPlacing({ db, workflows, outcomes }: OrderPlacingDeps
       // The workflow is gone though the order lives: it goes on from its row under the same ID, and cancels.
       const placed = await findPlacedOrder(db, order.id);
       if (placed) await workflows.restart(placed);
-      const retried = await workflows.cancel(order.id, request);
+      const retried = await workflows.cancel(order.id, request, waitMs);
       return retried === 'closed' ? 'requested' : retried;
     },
   };

@@ -15,7 +15,7 @@ export function readIfMatch(request: Request): number | undefined {
   if (!/^(W\/)?"[^"]*"$/.test(header.trim())) {
     throw new OrderPlatformError('invalid_header', 'If-Match takes one entity tag, for example "3".');
   }
-  const version = header.trim().match(/^"(\d{1,9})"$/)?.[1];
+  const version = header.trim().match(/^"(0|[1-9]\d{0,8})"$/)?.[1];
   return version === undefined ? -1 : Number(version);
 }
 

@@ -16,6 +16,7 @@ function sendProblem(request: Request, response: Response, error: OrderPlatformE
     .type('application/problem+json')
     .send(
       JSON.stringify({
+        ...error.extra,
         type: `/docs#problem-${error.code}`,
         title,
         status,
@@ -24,7 +25,6 @@ function sendProblem(request: Request, response: Response, error: OrderPlatformE
         code: error.code,
         requestId: response.locals.requestId as string,
         ...(error.errors && { errors: error.errors }),
-        ...error.extra,
       }),
     );
 }
@@ -54,7 +54,9 @@ export const noSuchRoute =
       );
       return;
     }
-    const allowed = methods.map((method) => method.toUpperCase()).join(', ');
+    const allowed = [
+      ...new Set(methods.flatMap((method) => (method === 'get' ? ['GET', 'HEAD'] : method.toUpperCase()))),
+    ].join(', ');
     response.setHeader('Allow', allowed);
     sendProblem(
       request,

@@ -8,31 +8,41 @@ export interface NotificationToSend {
   template: string;
   variables: Record<string, unknown>;
   language: string;
-  status: 'queued' | 'sent' | 'dead_letter';
   attempts: number;
   orderId: string | null;
   customerName: string | null;
 }
 
-/** What is needed to send a notification, or undefined where there is no such notification. */
-export async function findNotification(db: Db, id: string): Promise<NotificationToSend | undefined> {
-  return await db
-    .selectFrom('messaging.notifications as notification')
-    .leftJoin('identity.users as customer', 'customer.id', 'notification.customer_id')
-    .select([
-      'notification.id',
-      'channel',
-      'recipient',
-      'template',
-      'variables',
-      'notification.language',
-      'status',
-      sql<number>`jsonb_array_length(attempts)`.as('attempts'),
-      'order_id as orderId',
-      'customer.name as customerName',
-    ])
-    .where('notification.id', '=', id)
+/** How long one sender has a notification for itself; a sender that died holds it no longer than that. */
+const CLAIM_SECONDS = 20;
+
+/**
+ * Takes a queued notification for this sender alone. Where it is not to be had, tells why: it is sent, a dead letter
+ * (or unknown), or another sender is at it now.
+ */
+export async function claimNotification(
+  db: Db,
+  id: string,
+): Promise<NotificationToSend | 'sent' | 'dead_letter' | 'claimed'> {
+  const { rows } = await sql<NotificationToSend>`
+    with claimed as (
+      update messaging.notifications
+      set claimed_until = now() + make_interval(secs => ${CLAIM_SECONDS})
+      where id = ${id}::uuid and status = 'queued' and (claimed_until is null or claimed_until < now())
+      returning *
+    )
+    select claimed.id, channel, recipient, template, variables, claimed.language, order_id as "orderId",
+      jsonb_array_length(attempts) as attempts, users.name as "customerName"
+    from claimed left join identity.users on users.id = claimed.customer_id
+  `.execute(db);
+  if (rows[0]) return rows[0];
+  const known = await db
+    .selectFrom('messaging.notifications')
+    .select('status')
+    .where('id', '=', id)
     .executeTakeFirst();
+  if (!known) return 'dead_letter';
+  return known.status === 'queued' ? 'claimed' : known.status;
 }
 
 /**
@@ -70,7 +80,7 @@ export async function markSent(
 export async function markFailed(db: Db, id: string, error: string, final: boolean): Promise<void> {
   await sql`
     update messaging.notifications
-    set status = ${final ? 'dead_letter' : 'queued'},
+    set status = ${final ? 'dead_letter' : 'queued'}, claimed_until = null,
       attempts = attempts || jsonb_build_object('at', ${new Date().toISOString()}::text, 'error', ${error}::text)
     where id = ${id}::uuid and status = 'queued'
   `.execute(db);

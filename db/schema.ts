@@ -124,6 +124,7 @@ interface Notifications {
   subject: string | null;
   body: string | null;
   status: Defaulted<'queued' | 'sent' | 'dead_letter'>;
+  claimed_until: ColumnType<Date | null, Date | undefined, Date | null>;
   attempts: Json<{ at: string; error?: string }[]>;
   customer_id: string | null;
   order_id: string | null;

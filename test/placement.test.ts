@@ -45,8 +45,13 @@ const accepted = (lines: [sku: string, quantity: number][], orderId = randomUUID
 });
 const cancellation = () => ({ reason: null, by: 'test', at: new Date().toISOString() });
 const reservedOf = async (sku: string) =>
-  (await stack.db.selectFrom('inventory.stock').select('reserved').where('sku', '=', sku).executeTakeFirstOrThrow())
-    .reserved;
+  (
+    await stack.db
+      .selectFrom('inventory.stock')
+      .select('reserved')
+      .where('sku', '=', sku)
+      .executeTakeFirstOrThrow()
+  ).reserved;
 
 test('the last units, taken and given back by two processes at once: no error, none oversold', async () => {
   await stack.stock('HOT', 2);
@@ -81,7 +86,9 @@ test('baskets in every order of skus: no deadlock', async () => {
 test('one order placed 20 times at once takes stock once', async () => {
   await stack.stock('ONCE', 100);
   const order = accepted([['ONCE', 3]]);
-  const placed = await Promise.all(Array.from({ length: 20 }, (_, index) => placeOrder(pools[index % 2]!, order)));
+  const placed = await Promise.all(
+    Array.from({ length: 20 }, (_, index) => placeOrder(pools[index % 2]!, order)),
+  );
   expect(placed.filter(({ replayed }) => !replayed)).toHaveLength(1);
   expect(new Set(placed.map(({ status }) => status))).toEqual(new Set(['confirmed']));
   expect(await reservedOf('ONCE')).toBe(3);
@@ -111,7 +118,11 @@ test('a cancellation that came before the placement takes no stock, even where t
   await stack.stock('EARLY', 0);
   const order = accepted([['EARLY', 1]]);
   const placed = await placeOrder(stack.db, order, { ...cancellation(), reason: 'too late' });
-  expect(placed).toMatchObject({ status: 'cancelled', cancellation: { reason: 'too late' }, rejection: null });
+  expect(placed).toMatchObject({
+    status: 'cancelled',
+    cancellation: { reason: 'too late' },
+    rejection: null,
+  });
   expect(await findOrder(stack.db, order.orderId)).toMatchObject({
     status: 'cancelled',
     lines: [{ quantity: 1, cancelledQuantity: 1 }],

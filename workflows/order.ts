@@ -71,6 +71,7 @@ class OrderFlow {
   private readonly accepted: PlacedOrder;
   private readonly searchable: boolean;
   private earlyCancellation: Cancellation | null = null;
+  private readonly telling = new Map<string, Promise<void>>();
   private steps = 0;
 
   constructor(accepted: PlacedOrder) {
@@ -141,8 +142,15 @@ class OrderFlow {
     });
   }
 
-  /** One short try to send the message here; where that fails a workflow of its own keeps trying. */
+  /** Sends a message once, however many steps want it sent. */
   private async tell(notificationId: string): Promise<void> {
+    const telling = this.telling.get(notificationId) ?? this.send(notificationId);
+    this.telling.set(notificationId, telling);
+    await telling;
+  }
+
+  /** One short try to send the message here; where that fails a workflow of its own keeps trying. */
+  private async send(notificationId: string): Promise<void> {
     try {
       await sendNotification(notificationId);
     } catch {

@@ -25,7 +25,13 @@ const tokenPair = z
     refreshToken: z.string(),
   })
   .meta({ id: 'Tokens' });
-const credentials = z.strictObject({ email: z.string().max(320), password: z.string().max(1000) });
+const credentials = z.strictObject({
+  email: z
+    .string()
+    .max(320)
+    .transform((email) => email.replaceAll('\0', '')),
+  password: z.string().max(1000),
+});
 const refreshToken = z.strictObject({ refreshToken: z.string().max(200) });
 
 export interface AuthDeps {
@@ -61,7 +67,7 @@ export function authEndpoints({ db, tokens, loginLimitPerMinute }: AuthDeps): En
       problems: ['invalid_credentials', 'validation_failed', 'rate_limited'],
       async handle({ body, request, response }) {
         const attempt = await limitLogins(request, response, body.email);
-        const user = await findUserByEmail(db, body.email.replaceAll('\0', ''));
+        const user = await findUserByEmail(db, body.email);
         const known = await verify(user?.passwordHash ?? (await noSuchUser), body.password);
         if (!user?.passwordHash || !known) {
           throw new OrderPlatformError('invalid_credentials', 'The email or the password is wrong.');
@@ -112,7 +118,7 @@ function loginLimiter(limit: number) {
   const limiter = rateLimit({
     windowMs: 60_000,
     limit,
-    standardHeaders: false,
+    standardHeaders: 'draft-8',
     legacyHeaders: false,
     keyGenerator: (request, response) => keyOf(request, response.locals.loginEmail as string),
     handler: () => {

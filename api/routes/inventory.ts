@@ -80,7 +80,7 @@ export function inventoryEndpoints({ db }: { db: Db }): Endpoint[] {
       },
       problems: ['invalid_query', 'invalid_cursor'],
       async handle({ query, request, response }) {
-        const afterSku = readCursor(query.cursor, z.string().max(64));
+        const afterSku = readCursor(query.cursor, sku);
         const rows = await listStock(db, {
           limit: query.limit + 1,
           afterSku,

@@ -88,7 +88,7 @@ const orderEvent = z
   })
   .meta({ id: 'OrderEvent' });
 
-const NUMBER = /^[0-9A-HJKMNP-TV-Z]{5,6}-[0-9A-HJKMNP-TV-Z]{5,6}$/i;
+const NUMBER = /^[0-9A-HJKMNP-TV-Za-hjkmnp-tv-z]{5,6}-[0-9A-HJKMNP-TV-Za-hjkmnp-tv-z]{5,6}$/;
 const orderId = z.object({
   id: z.union([
     uuid,
@@ -101,6 +101,7 @@ const orderId = z.object({
 
 const position = z.tuple([timestamp, z.guid()]);
 const OrderHeaders = { ETag: 'The version of the order', Location: 'Where the order is' };
+const prefer = { Prefer: { description: '`wait=<seconds>` (default 10, at most 30) or `respond-async`' } };
 const ifMatch = { 'If-Match': { description: 'Only if the order is still at this version (its ETag)' } };
 
 export interface OrderDeps {
@@ -145,11 +146,12 @@ export function orderEndpoints({ db, workflows, placing }: OrderDeps): Endpoint[
     }
     let outcome: 'done' | 'requested' = 'done';
     if (verdict === 'apply') {
-      outcome = await placing.cancel(before, {
+      const wish = {
         by: actorOf(caller),
         ...(reason !== undefined && { reason }),
         ...(expectedVersion !== undefined && { expectedVersion }),
-      });
+      };
+      outcome = await placing.cancel(before, wish, readPreferredWait(request));
     }
     if (used) await claimKey(db, used);
     response.status(outcome === 'done' ? 200 : 202);
@@ -169,7 +171,7 @@ export function orderEndpoints({ db, workflows, placing }: OrderDeps): Endpoint[
           description: 'The same key means the same order, however often it is sent',
           required: true,
         },
-        Prefer: { description: '`wait=<seconds>` (default 10, at most 30) or `respond-async`' },
+        ...prefer,
       },
       answers: {
         201: {
@@ -285,7 +287,7 @@ export function orderEndpoints({ db, workflows, placing }: OrderDeps): Endpoint[
       problems: ['not_found', 'invalid_query', 'invalid_cursor'],
       async handle({ params, query, caller, request, response }) {
         const { id } = await load(params.id, caller);
-        const afterSeq = readCursor(query.cursor, z.int().min(0)) ?? 0;
+        const afterSeq = readCursor(query.cursor, z.int32().min(0)) ?? 0;
         const rows = await listOrderEvents(db, id, { limit: query.limit + 1, afterSeq });
         sendPage(request, response, { rows, limit: query.limit, positionOf: (row) => row.seq });
       },
@@ -301,6 +303,7 @@ export function orderEndpoints({ db, workflows, placing }: OrderDeps): Endpoint[
       bodyOptional: true,
       headers: {
         ...ifMatch,
+        ...prefer,
         'Idempotency-Key': { description: 'Optional: cancelling twice has no second effect' },
       },
       answers: {
@@ -326,7 +329,7 @@ export function orderEndpoints({ db, workflows, placing }: OrderDeps): Endpoint[
       summary: 'Cancel an order, without a body',
       access: EVERYBODY,
       params: orderId,
-      headers: ifMatch,
+      headers: { ...ifMatch, ...prefer },
       answers: {
         200: { description: 'The order, cancelled', body: order, headers: { ETag: OrderHeaders.ETag } },
         202: { description: 'The wish is recorded; no worker has taken it up yet', body: order },

@@ -24,7 +24,7 @@ const product = z
   .meta({ id: 'Product' });
 
 const price = z.coerce.number().int().min(0).max(Number.MAX_SAFE_INTEGER);
-const position = z.tuple([z.union([z.string(), z.number()]), z.string()]);
+const position = z.tuple([z.union([z.string().regex(/^[^\0]*$/), z.int()]), sku]);
 const CACHE_SECONDS = 30;
 
 export function productEndpoints({ db }: { db: Db }): Endpoint[] {

@@ -153,6 +153,7 @@ create table messaging.notifications (
   subject text,
   body text,
   status text not null default 'queued' check (status in ('queued', 'sent', 'dead_letter')),
+  claimed_until timestamptz(3),
   attempts jsonb not null default '[]',
   customer_id uuid,
   order_id uuid,

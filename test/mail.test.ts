@@ -1,0 +1,181 @@
+import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { SMTPServer } from 'smtp-server';
+import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
+import { startInbox } from '../dev/inbox.ts';
+import { freePort } from '../dev/ports.ts';
+import { renderMail } from '../providers/mail/templates.ts';
+import { orderOf } from './harness/http.ts';
+import { startStack, type TestStack } from './harness/stack.ts';
+import { eventually } from './harness/wait.ts';
+
+const notificationsOf = (stack: TestStack, orderId: string) =>
+  stack.db
+    .selectFrom('messaging.notifications')
+    .select(['id', 'event_type', 'status', 'attempts', 'subject'])
+    .where('order_id', '=', orderId)
+    .orderBy('created_at')
+    .execute();
+
+describe('the mail server is down', () => {
+  let stack: TestStack;
+  let ports: { smtp: number; web: number };
+  let folder: string;
+  beforeAll(async () => {
+    folder = mkdtempSync(join(tmpdir(), 'holdfast-mail-'));
+    ports = { smtp: await freePort(), web: await freePort() };
+    const parts = { ...inject('parts'), inboxUrl: `http://127.0.0.1:${ports.web}` };
+    stack = await startStack({
+      parts,
+      environment: { SMTP_URL: `smtp://127.0.0.1:${ports.smtp}` },
+    });
+  });
+  afterAll(async () => {
+    await stack.stop();
+    rmSync(folder, { recursive: true, force: true });
+  });
+
+  test('orders are taken and cancelled as ever, readiness says so, and the mails arrive when it is back', async () => {
+    const readiness = await stack.api.request('GET', '/readyz');
+    expect(readiness).toMatchObject({ status: 200, body: { status: 'degraded', parts: { smtp: 'down' } } });
+
+    const placed = await stack.api.place(stack.tokens.john, orderOf([{ sku: 'MOUSE-WL', quantity: 1 }]));
+    expect(placed).toMatchObject({ status: 201, body: { status: 'confirmed' } });
+    const cancelled = await stack.api.request('DELETE', `/v1/orders/${placed.body.id}`, {
+      token: stack.tokens.john,
+    });
+    expect(cancelled).toMatchObject({ status: 200, body: { status: 'cancelled' } });
+    // The order's workflow does not wait for its mails.
+    const result = await stack.temporal.workflow.getHandle(placed.body.workflowId).result();
+    expect(result).toMatchObject({ status: 'cancelled' });
+
+    const queued = await notificationsOf(stack, placed.body.id);
+    expect(queued.map(({ event_type, status }) => [event_type, status])).toEqual([
+      ['order.confirmed', 'queued'],
+      ['order.cancelled', 'queued'],
+    ]);
+    for (const { id } of queued) {
+      const description = await stack.temporal.workflow.getHandle(`notification-${id}`).describe();
+      expect(description).toMatchObject({ type: 'notification', status: { name: 'RUNNING' } });
+    }
+
+    const inbox = await startInbox({
+      smtpPort: ports.smtp,
+      webPort: ports.web,
+      mailDir: join(folder, 'mail'),
+      logFile: join(folder, 'inbox.log'),
+    });
+    try {
+      await eventually(
+        'both mails are sent',
+        async () => (await notificationsOf(stack, placed.body.id)).every(({ status }) => status === 'sent'),
+        40,
+      );
+      const subjects = (await stack.mailsAbout(placed.body.number)).map((mail) => mail.subject);
+      expect(subjects.toSorted()).toEqual([
+        `We have your order ${placed.body.number}`,
+        `Your order ${placed.body.number} is cancelled`,
+      ]);
+      const [first] = await notificationsOf(stack, placed.body.id);
+      expect(first!.attempts.length).toBeGreaterThan(1);
+      expect(first!.attempts[0]).toHaveProperty('error');
+      expect(first!.attempts.at(-1)).not.toHaveProperty('error');
+    } finally {
+      await inbox.stop();
+    }
+  });
+});
+
+describe('the mail never gets through', () => {
+  let stack: TestStack;
+  let refused = 0;
+  let server: SMTPServer;
+  beforeAll(async () => {
+    server = new SMTPServer({
+      authOptional: true,
+      disabledCommands: ['STARTTLS'],
+      onRcptTo(recipient, _session, callback) {
+        refused += 1;
+        const permanent = recipient.address.startsWith('jane');
+        callback(Object.assign(new Error('Not here'), { responseCode: permanent ? 550 : 451 }));
+      },
+    });
+    const port = await freePort();
+    server.listen(port, '127.0.0.1');
+    await once(server.server, 'listening');
+    stack = await startStack({
+      environment: { SMTP_URL: `smtp://127.0.0.1:${port}`, NOTIFICATION_MAX_ATTEMPTS: '3' },
+    });
+  });
+  afterAll(async () => {
+    await stack.stop();
+    server.close();
+  });
+
+  test('after the last attempt it is a dead letter with the error of each', async () => {
+    const { body } = await stack.api.place(stack.tokens.john, orderOf([{ sku: 'MOUSE-WL', quantity: 1 }]));
+    expect(body.status).toBe('confirmed');
+    const [notification] = await eventually(
+      'a dead letter',
+      async () => {
+        const found = await notificationsOf(stack, body.id);
+        return found[0]?.status === 'dead_letter' && found;
+      },
+      40,
+    );
+    expect(notification!.attempts).toHaveLength(3);
+    for (const attempt of notification!.attempts) expect(attempt.error).toContain('451');
+    const result = await stack.temporal.workflow.getHandle(`notification-${notification!.id}`).result();
+    expect(result).toBe('dead_letter');
+  });
+
+  test('a permanent refusal is a dead letter at once', async () => {
+    const before = refused;
+    const { body } = await stack.api.place(stack.tokens.jane, orderOf([{ sku: 'MOUSE-WL', quantity: 1 }]));
+    const [notification] = await eventually('a dead letter', async () => {
+      const found = await notificationsOf(stack, body.id);
+      return found[0]?.status === 'dead_letter' && found;
+    });
+    expect(notification!.attempts).toHaveLength(1);
+    expect(refused).toBe(before + 1);
+  });
+});
+
+describe('what a mail says', () => {
+  const order = {
+    number: 'ABCDE-12345',
+    currency: 'EUR',
+    total: 123456,
+    lines: [{ name: '<script>alert(1)</script>', quantity: 2, total: 123456 }],
+    shippingAddress: { name: 'A & B', line1: '1 "Street"', postalCode: '1', city: 'X', country: 'DE' },
+    cancellation: { reason: '<b>bold</b>\r\nBcc: everybody@example.com' },
+  };
+  const variables = { customerName: '<i>Eve</i>', order };
+
+  test('is escaped in HTML and plain in text', () => {
+    const { html, text } = renderMail('order-confirmed', 'en', variables);
+    expect(html).not.toMatch(/<script>|<i>Eve|"Street"/);
+    expect(html).toContain('&lt;script&gt;');
+    expect(text).toContain('<script>alert(1)</script>');
+    expect(text).toContain('1 "Street"');
+  });
+
+  test('writes money as the reader does', () => {
+    expect(renderMail('order-confirmed', 'en', variables).text).toContain('€1,234.56');
+    expect(renderMail('order-confirmed', 'de', variables).text).toContain('1.234,56\u00a0€');
+    const yen = { ...variables, order: { ...order, currency: 'JPY' } };
+    expect(renderMail('order-confirmed', 'en', yen).text).toContain('¥123,456');
+  });
+
+  test('has a subject of one line', () => {
+    const named = { ...variables, order: { ...order, number: 'A\r\nBcc: eve@example.com' } };
+    expect(renderMail('order-cancelled', 'en', named).subject).not.toMatch(/[\r\n]/);
+  });
+
+  test('is refused when a variable is missing', () => {
+    expect(() => renderMail('order-confirmed', 'en', { customerName: 'x' })).toThrow();
+    expect(() => renderMail('no-such-template', 'en', variables)).toThrow('no-such-template');
+  });
+});
