@@ -72,15 +72,17 @@ export function createServer(options: ServerOptions): Express {
   });
   app.use('/docs', express.static(swaggerFolder, { redirect: false }));
 
-  app.use(noSuchRoute(methodsByPath(options.endpoints)));
+  app.use(noSuchRoute(methodsByPath([...options.endpoints, ...PAGES])));
   app.use(problemHandler(options.logger));
   return app;
 }
 
 const swaggerFolder = dirname(createRequire(import.meta.url).resolve('swagger-ui-dist'));
 
+const PAGES = ['/openapi.json', '/docs', '/docs/'].map((path) => ({ method: 'get' as const, path }));
+
 /** Which methods the endpoints have at a path. */
-function methodsByPath(endpoints: Endpoint[]): (path: string) => string[] {
+function methodsByPath(endpoints: Pick<Endpoint, 'method' | 'path'>[]): (path: string) => string[] {
   const patterns = endpoints.map(({ method, path }) => ({
     method,
     pattern: new RegExp(`^${path.replaceAll(/:\w+/g, '[^/]+')}$`),

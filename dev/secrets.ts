@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { codeOf, StartFailure } from './failure.ts';
 
 /** Signs the mock webhooks unless `MOCK_WEBHOOK_SECRET` is set. Known to all, as printed in `.env.example`. */
-export const demoWebhookSecret = 'whsec_aG9sZGZhc3QtZGVtby13ZWJob29rLXNlY3JldC0wMDE=';
+export const demoWebhookSecret = 'whsec_aG9sZGZhc3QtbW9jay13ZWJob29rLXNlY3JldCEh';
 
 export interface Secrets {
   readonly jwtSecret: string;

@@ -109,7 +109,7 @@ function interrupt(): void {
   process.exit(130);
 }
 
-/** npm and tsx may be killed without a word to us. */
+/** npm may be killed without a word to us. */
 function stopWithParent(): void {
   const parent = process.ppid;
   if (!isSet(process.env, 'npm_lifecycle_event')) return;

@@ -29,7 +29,7 @@ export async function findTemporalCli(report: Report, signal?: AbortSignal): Pro
 }
 
 /** Where the CLI is kept for all checkouts of this user. */
-export function temporalCacheDir(env: NodeJS.ProcessEnv): string {
+function temporalCacheDir(env: NodeJS.ProcessEnv): string {
   const base = isSet(env, 'XDG_CACHE_HOME') ? (env['XDG_CACHE_HOME'] ?? '') : join(homedir(), '.cache');
   return join(base, 'holdfast', 'temporal-cli', temporalCliVersion);
 }

@@ -25,7 +25,7 @@ export interface RunningTemporal {
 const searchAttributes = ['OrderStatus=Keyword', 'CustomerId=Keyword'];
 const pragmas = ['journal_mode=WAL', 'synchronous=NORMAL'];
 
-/** docs: the default of 20 polls a second and shard makes every task wait up to 50 ms on a server of one shard. */
+/** The default of 20 polls a second and shard makes every task wait up to 50 ms on a server of one shard. */
 const tuning = [
   'history.transferProcessorMaxPollRPS=10000',
   'history.shardIOConcurrency=8',

@@ -85,10 +85,12 @@ describe('the description at /openapi.json', () => {
   });
 
   test('is a valid OpenAPI 3.1 document', () => {
-    const schema = JSON.parse(
-      readFileSync(new URL('schemas/openapi-3.1.json', import.meta.url), 'utf8'),
-    ) as object;
-    const validate = newAjv().compile(schema);
+    // Ajv follows a $dynamicRef wrongly here; nothing overrides the anchor, so it is an ordinary reference.
+    const schema = readFileSync(new URL('schemas/openapi-3.1.json', import.meta.url), 'utf8').replaceAll(
+      /"\$dynamicRef": "#meta"/g,
+      '"$ref": "#/$defs/schema"',
+    );
+    const validate = newAjv().compile(JSON.parse(schema) as object);
     validate(description);
     expect(validate.errors ?? []).toEqual([]);
     expect(description.openapi).toMatch(/^3\.1\./);

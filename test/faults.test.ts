@@ -1,0 +1,239 @@
+import { randomUUID } from 'node:crypto';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, inject, test } from 'vitest';
+import { migrateToLatest } from '../db/migrate.ts';
+import { seedDemoData } from '../db/seed.ts';
+import { freePort } from '../dev/ports.ts';
+import { type RunningPostgres, startPostgres } from '../dev/postgres.ts';
+import { type RunningTemporal, startTemporal } from '../dev/temporal.ts';
+import type { Order } from '../domain/order.ts';
+import { Api, type Answer, orderOf } from './harness/http.ts';
+import { expectStockAddsUp } from './harness/invariants.ts';
+import type { Process } from './harness/processes.ts';
+import { startStack, type TestStack } from './harness/stack.ts';
+import { eventually } from './harness/wait.ts';
+
+/** Postgres and Temporal of this file alone, so that they can be killed. */
+let folder: string;
+let postgres: RunningPostgres;
+let temporal: RunningTemporal;
+let postgresOptions: Parameters<typeof startPostgres>[0];
+let temporalOptions: Parameters<typeof startTemporal>[0];
+let stack: TestStack;
+let api: Api;
+let apiProcess: Process;
+let token: string;
+
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'holdfast-faults-'));
+  const shared = inject('parts');
+  postgresOptions = {
+    dataDir: join(folder, 'postgres'),
+    port: await freePort(),
+    logFile: join(folder, 'postgres.log'),
+    superuserPassword: 'faults-superuser',
+    appPassword: 'faults-app',
+  };
+  temporalOptions = {
+    cli: shared.temporalCli,
+    port: await freePort(),
+    uiPort: await freePort(),
+    dbFile: join(folder, 'temporal.db'),
+    logFile: join(folder, 'temporal.log'),
+  };
+  [postgres, temporal] = await Promise.all([startPostgres(postgresOptions), startTemporal(temporalOptions)]);
+  await migrateToLatest(postgres.url);
+  await seedDemoData(postgres.url);
+  stack = await startStack({
+    parts: {
+      ...shared,
+      superuserUrl: postgres.superuserUrl,
+      databaseUrl: postgres.url,
+      temporalAddress: temporal.address,
+    },
+    namespace: 'default',
+    api: false,
+  });
+  ({ api, process: apiProcess } = await stack.startApi());
+  token = await api.login('john.smith@example.com');
+});
+afterAll(async () => {
+  await stack.stop();
+  await temporal.stop();
+  await postgres.stop();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+interface Attempt {
+  key: string;
+  sku: string;
+}
+
+const send = ({ key, sku }: Attempt, to: Api = api): Promise<Answer<Order>> =>
+  to.place(token, orderOf([{ sku, quantity: 1 }]), { 'idempotency-key': key, prefer: 'wait=5' });
+
+/** Sends a burst, and lets the fault happen in the middle of it. Answers that never came are undefined. */
+async function burst(sku: string, count: number, fault: () => Promise<unknown>) {
+  const attempts = Array.from({ length: count }, () => ({ key: randomUUID(), sku }));
+  const answers: Promise<Answer<Order> | undefined>[] = [];
+  for (const [index, attempt] of attempts.entries()) {
+    if (index === Math.floor(count / 2)) await Promise.race([Promise.all(answers.slice(0, 3)), fault()]);
+    answers.push(send(attempt).catch(() => undefined));
+  }
+  return { attempts, answers: await Promise.all(answers) };
+}
+
+/** As a careful client does: the same request with the same key, until it is settled. */
+const settle = (attempt: Attempt): Promise<Order> =>
+  eventually(
+    `order ${attempt.key} is settled`,
+    async () => {
+      const { status, body } = await send(attempt);
+      expect([201, 202, 503]).toContain(status);
+      return status === 201 && body;
+    },
+    60,
+  );
+
+/** Every order of the burst is there once, every reservation belongs to one, every workflow runs. */
+async function expectAllRight(sku: string, attempts: Attempt[], answers: (Answer<Order> | undefined)[]) {
+  const orders = await Promise.all(attempts.map(settle));
+  expect(new Set(orders.map(({ id }) => id)).size).toBe(attempts.length);
+  for (const [index, answer] of answers.entries()) {
+    if (answer && answer.status < 300) expect(orders[index]!.id).toBe(answer.body.id);
+  }
+  expect(orders.map(({ status }) => status)).toEqual(orders.map(() => 'confirmed'));
+  const stock = await stack.db
+    .selectFrom('inventory.stock')
+    .select('reserved')
+    .where('sku', '=', sku)
+    .executeTakeFirstOrThrow();
+  expect(stock.reserved).toBe(attempts.length);
+  await expectStockAddsUp(stack.db);
+
+  for (const order of orders) {
+    const cancelled = await eventually(
+      `order ${order.number} is cancelled`,
+      async () => {
+        const { status, body } = await api.request('DELETE', `/v1/orders/${order.id}`, { token });
+        expect([200, 202, 503]).toContain(status);
+        return body.status === 'cancelled';
+      },
+      60,
+    );
+    expect(cancelled).toBe(true);
+    expect(await stack.temporal.workflow.getHandle(order.workflowId).result()).toMatchObject({
+      status: 'cancelled',
+    });
+  }
+  await expectStockAddsUp(stack.db);
+}
+
+const newStock = async (sku: string): Promise<string> => {
+  await stack.stock(sku, 1000);
+  return sku;
+};
+
+test('the API is killed in the middle of a burst: what it accepted ends right when it is back', async () => {
+  const sku = await newStock('API-KILLED');
+  const { attempts, answers } = await burst(sku, 12, () => apiProcess.kill());
+  expect(answers).toContain(undefined);
+  ({ api, process: apiProcess } = await stack.startApi());
+  await expectAllRight(sku, attempts, answers);
+});
+
+test('a worker is killed between reservation and reply: another one goes on, and reserves nothing twice', async () => {
+  const sku = await newStock('WORKER-KILLED');
+  const { api: withoutWorker, process } = await stack.startApi({ API_WORKER: 'false' });
+  await apiProcess.stop();
+  const worker = await stack.startWorker();
+
+  // Postgres lets the reservation through and holds back what the worker does after it: its mail stays unsent.
+  await stack.db.transaction().execute(async (trx) => {
+    const first = await withoutWorker.place(token, orderOf([{ sku, quantity: 1 }]), {
+      prefer: 'respond-async',
+    });
+    await eventually('the stock is reserved', async () => {
+      const row = await trx
+        .selectFrom('ordering.orders')
+        .select('id')
+        .where('id', '=', first.body.id)
+        .forUpdate()
+        .executeTakeFirst();
+      return row !== undefined;
+    });
+    await worker.kill();
+  });
+  await process.stop();
+  ({ api, process: apiProcess } = await stack.startApi());
+  const { rows } = { rows: await stack.db.selectFrom('ordering.orders').selectAll().execute() };
+  const order = rows.toSorted((a, b) => b.created_at.getTime() - a.created_at.getTime())[0]!;
+  const handle = stack.temporal.workflow.getHandle(`order-${order.id}`);
+  await eventually('another worker took the workflow over', async () => {
+    const state = await handle.query<{ status: string }>('status');
+    return state.status === 'confirmed';
+  });
+  const stock = await stack.db
+    .selectFrom('inventory.stock')
+    .select('reserved')
+    .where('sku', '=', sku)
+    .executeTakeFirstOrThrow();
+  expect(stock.reserved).toBe(1);
+  await eventually(
+    'the customer is told once',
+    async () => (await stack.mailsAbout(order.number)).length === 1,
+    60,
+  );
+  await expectStockAddsUp(stack.db);
+});
+
+test('Temporal is killed and restarted: orders are refused with 503 or end right', async () => {
+  const sku = await newStock('TEMPORAL-KILLED');
+  const { attempts, answers } = await burst(sku, 12, async () => {
+    await temporal.kill();
+  });
+  await eventually('readiness tells', async () => (await api.request('GET', '/readyz')).status === 503);
+  const refused = await send({ key: randomUUID(), sku });
+  expect(refused).toMatchObject({ status: 503, body: { code: 'unavailable' } });
+  expect(refused.headers.get('retry-after')).not.toBeNull();
+  expect((await api.request('GET', '/livez')).status).toBe(200);
+
+  temporal = await startTemporal(temporalOptions);
+  await eventually(
+    'the API is ready again',
+    async () => (await api.request('GET', '/readyz')).status === 200,
+    60,
+  );
+  await expectAllRight(sku, attempts, answers);
+});
+
+test('Postgres is killed and restarted: orders are refused with 503 or end right', async () => {
+  const sku = await newStock('POSTGRES-KILLED');
+  const { attempts, answers } = await burst(sku, 12, async () => {
+    await postgres.kill();
+  });
+  await eventually('readiness tells', async () => (await api.request('GET', '/readyz')).status === 503);
+  const refused = await send({ key: randomUUID(), sku });
+  expect(refused).toMatchObject({ status: 503, body: { code: 'unavailable' } });
+
+  postgres = await startPostgres(postgresOptions);
+  await eventually(
+    'the API is ready again',
+    async () => (await api.request('GET', '/readyz')).status === 200,
+    60,
+  );
+  await expectAllRight(sku, attempts, answers);
+});
+
+test('a clean stop in the middle of a burst answers what it has begun', async () => {
+  const sku = await newStock('CLEAN-STOP');
+  const attempts = Array.from({ length: 8 }, () => ({ key: randomUUID(), sku }));
+  const answers = attempts.map((attempt) => send(attempt).catch(() => undefined));
+  await answers[0];
+  await apiProcess.stop();
+  const answered = await Promise.all(answers);
+  ({ api, process: apiProcess } = await stack.startApi());
+  await expectAllRight(sku, attempts, answered);
+});
