@@ -19,6 +19,12 @@ export function readIfMatch(request: Request): number | undefined {
   return version === undefined ? -1 : Number(version);
 }
 
+/** Whether the caller has this very version already (RFC 9110, section 13.1.2), so that 304 is the answer. */
+export function isNotModified(request: Request, etag: string): boolean {
+  const tags = String(request.headers['if-none-match'] ?? '').split(',');
+  return tags.some((tag) => ['*', etag].includes(tag.trim().replace(/^W\//, '')));
+}
+
 const MAX_WAIT_SECONDS = 30;
 const DEFAULT_WAIT_SECONDS = 10;
 

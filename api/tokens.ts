@@ -5,6 +5,7 @@ import { OrderPlatformError } from '../domain/errors.ts';
 export const ACCESS_TOKEN_SECONDS = 3600;
 const ISSUER = 'holdfast';
 const ALGORITHM = 'HS256';
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 const ROLES = ['customer', 'staff', 'admin'] as const;
 
 export type Role = (typeof ROLES)[number];
@@ -44,7 +45,7 @@ export function accessTokens(secret: string): AccessTokens {
           requiredClaims: ['sub', 'exp'],
         });
         const role = ROLES.find((known) => known === payload.role);
-        if (role && payload.sub) return { id: payload.sub, role };
+        if (role && payload.sub && UUID.test(payload.sub)) return { id: payload.sub, role };
       } catch {
         // told below: why a token is not good is nobody's business
       }

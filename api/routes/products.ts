@@ -4,7 +4,7 @@ import { findProduct, listProducts } from '../../db/products.ts';
 import { OrderPlatformError } from '../../domain/errors.ts';
 import { type Endpoint, endpoint } from '../endpoint.ts';
 import { pageOf, pageQuery, readCursor, sendPage } from '../pagination.ts';
-import { etagOf } from '../preconditions.ts';
+import { etagOf, isNotModified } from '../preconditions.ts';
 import { currency, money, sku, text, timestamp } from '../schemas.ts';
 
 const product = z
@@ -78,13 +78,13 @@ export function productEndpoints({ db }: { db: Db }): Endpoint[] {
         304: { description: 'It has not changed' },
       },
       problems: ['not_found'],
-      async handle({ params, response }) {
+      async handle({ params, request, response }) {
         const found = await findProduct(db, params.sku);
         if (!found) throw new OrderPlatformError('not_found', `There is no product ${params.sku}.`);
-        response
-          .setHeader('ETag', etagOf(found.version))
-          .setHeader('Cache-Control', `public, max-age=${CACHE_SECONDS}`)
-          .json(found);
+        const etag = etagOf(found.version);
+        response.setHeader('ETag', etag).setHeader('Cache-Control', `public, max-age=${CACHE_SECONDS}`);
+        if (isNotModified(request, etag)) response.status(304).end();
+        else response.json(found);
       },
     }),
   ];
