@@ -183,13 +183,15 @@ const summaryOf = ({ number, lines, total, currency }: PlacedOrder): string => {
 
 const MAX_DETAIL_LINES = 20;
 
+/** In Markdown, as the Web UI shows it. Amounts carry the currency's code: between two `$` it sees a formula. */
 function detailsOf({ customerId, lines, total, currency }: PlacedOrder): string {
-  const shown = lines.slice(0, MAX_DETAIL_LINES).map((line) => {
-    const amount = formatMoney(line.unitPrice * line.quantity, currency, 'en');
-    return `- ${line.quantity} × ${line.name} (\`${line.sku}\`): ${amount}`;
+  const money = (amount: number) => formatMoney(amount, currency, 'en', 'code');
+  const shown = lines.slice(0, MAX_DETAIL_LINES).map(({ quantity, name, sku, unitPrice }) => {
+    const plainName = name.replaceAll(/[\\`*_[\]<>#|$]/g, String.raw`\$&`);
+    return `- ${quantity} × ${plainName} (\`${sku}\`): ${money(unitPrice * quantity)}`;
   });
   const more = lines.length > shown.length ? [`- and ${lines.length - shown.length} more`] : [];
-  return [`Customer \`${customerId}\``, ...shown, ...more, `**${formatMoney(total, currency, 'en')}**`].join(
-    '\n',
+  return [`Customer \`${customerId}\``, [...shown, ...more].join('\n'), `Total **${money(total)}**`].join(
+    '\n\n',
   );
 }

@@ -21,7 +21,7 @@ export function readIfMatch(request: Request): number | undefined {
 
 /** Whether the caller has this very version already (RFC 9110, section 13.1.2), so that 304 is the answer. */
 export function isNotModified(request: Request, etag: string): boolean {
-  const tags = String(request.headers['if-none-match'] ?? '').split(',');
+  const tags = (request.headers['if-none-match'] ?? '').split(',');
   return tags.some((tag) => ['*', etag].includes(tag.trim().replace(/^W\//, '')));
 }
 

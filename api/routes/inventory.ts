@@ -56,7 +56,8 @@ const summary = z
   })
   .meta({ id: 'StockSummary' });
 
-const params = z.object({ sku });
+/** `/v1/inventory/summary` is the totals, so no stock can have that name. */
+const params = z.object({ sku: sku.refine((name) => name !== 'summary') });
 const stockAnswer = { description: 'The stock of the sku', body: stock, headers: { ETag: 'Its version' } };
 const tag = 'Inventory';
 

@@ -16,6 +16,7 @@ export interface Parts {
   superuserUrl: string;
   databaseUrl: string;
   temporalAddress: string;
+  temporalUiUrl: string;
   temporalCli: string;
   smtpUrl: string;
   inboxUrl: string;
@@ -70,6 +71,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
     superuserUrl: postgres.superuserUrl,
     databaseUrl: postgres.url,
     temporalAddress: temporal.address,
+    temporalUiUrl: temporal.uiUrl,
     temporalCli,
     smtpUrl: inbox.smtpUrl,
     inboxUrl: inbox.webUrl,

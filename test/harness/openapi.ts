@@ -16,6 +16,7 @@ export interface Description {
 export const newAjv = (): Ajv2020 => {
   const ajv = new Ajv2020({ strict: false, allErrors: true });
   addFormats.default(ajv);
+  ajv.addFormat('media-range', true);
   return ajv;
 };
 
@@ -36,7 +37,7 @@ export class ConformingApi extends Api {
     this.ajv.addSchema(description, 'api');
   }
 
-  override async request<T = any>(method: string, path: string, options: RequestOptions = {}) {
+  override async request<T = Answer['body']>(method: string, path: string, options: RequestOptions = {}) {
     const answer = await super.request<T>(method, path, options);
     this.check(method.toLowerCase(), path.split('?')[0]!, answer);
     return answer;

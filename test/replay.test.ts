@@ -1,0 +1,158 @@
+import { execFile } from 'node:child_process';
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import type { WorkflowHandle } from '@temporalio/client';
+import { DefaultLogger, type History, Runtime, Worker } from '@temporalio/worker';
+import { describe, expect, inject, test } from 'vitest';
+import { freePort } from '../dev/ports.ts';
+import { orderOf } from './harness/http.ts';
+import { startStack } from './harness/stack.ts';
+import { eventually } from './harness/wait.ts';
+
+/**
+ * Orders that began under older code must go on under this one. Each history in histories/ is of a real run; after a
+ * change of the workflows they must still replay. `RECORD_HISTORIES=<name of the release> npx vitest run
+ * test/replay.test.ts` adds those of the present code; the old ones stay.
+ */
+const folder = join(import.meta.dirname, 'histories');
+const recordAs = process.env.RECORD_HISTORIES;
+
+Runtime.install({
+  logger: new DefaultLogger('ERROR'),
+  telemetryOptions: { logging: { forward: {}, filter: 'error' } },
+});
+
+describe('stored histories replay', () => {
+  const files = readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter((file) =>
+    file.endsWith('.json'),
+  );
+  test.each(files)('%s', async (file) => {
+    const stored = JSON.parse(readFileSync(join(folder, file), 'utf8')) as {
+      workflowId: string;
+      history: History;
+    };
+    await Worker.runReplayHistory(
+      {
+        workflowBundle: { codePath: inject('parts').workflowBundle },
+      },
+      stored.history,
+      stored.workflowId,
+    );
+  });
+
+  test('there are some', () => {
+    expect(files.length).toBeGreaterThanOrEqual(7);
+  });
+
+  test('a history of another story does not', async () => {
+    const file = files.find((name) => name.includes('mail-server-down'))!;
+    const stored = JSON.parse(
+      readFileSync(join(folder, file), 'utf8').replaceAll('"name": "notification"', '"name": "another"'),
+    ) as { workflowId: string; history: History };
+    await expect(
+      Worker.runReplayHistory(
+        {
+          workflowBundle: { codePath: inject('parts').workflowBundle },
+        },
+        stored.history,
+        stored.workflowId,
+      ),
+    ).rejects.toThrow(/nondetermin/i);
+  });
+});
+
+describe.runIf(recordAs)('recording', () => {
+  const store = async (name: string, { workflowId }: WorkflowHandle) => {
+    const { temporalCli, temporalAddress } = inject('parts');
+    const { stdout } = await promisify(execFile)(
+      temporalCli,
+      [
+        'workflow',
+        'show',
+        '-w',
+        workflowId,
+        '-o',
+        'json',
+        '--address',
+        temporalAddress,
+        '--namespace',
+        'replay',
+      ],
+      { maxBuffer: 10_000_000 },
+    );
+    const history = JSON.parse(stdout) as unknown;
+    writeFileSync(join(folder, recordAs!, `${name}.json`), JSON.stringify({ workflowId, history }, null, 1));
+  };
+
+  test('every path of an order', async () => {
+    mkdirSync(join(folder, recordAs!), { recursive: true });
+    const deadSmtp = { SMTP_URL: `smtp://127.0.0.1:${await freePort()}` };
+    const stack = await startStack();
+    await stack.stock('RECORDED', 100);
+    const order = orderOf([{ sku: 'RECORDED', quantity: 1 }]);
+    const handleOf = (workflowId: string) => stack.temporal.workflow.getHandle(workflowId);
+    const record = (name: string, workflowId: string) => store(name, handleOf(workflowId));
+    const place = async () => (await stack.api.place(stack.tokens.john, order)).body;
+    const confirmed = await place();
+    await eventually('its mail is sent', async () => (await stack.mailsAbout(confirmed.number)).length > 0);
+    await record('confirmed', confirmed.workflowId);
+
+    const tooMany = orderOf([{ sku: 'RECORDED', quantity: 1000 }]);
+    const rejected = (await stack.api.place(stack.tokens.john, tooMany)).body;
+    await handleOf(rejected.workflowId).result();
+    await record('rejected', rejected.workflowId);
+
+    const byUpdate = await place();
+    await stack.api.request('POST', `/v1/orders/${byUpdate.id}/cancel`, {
+      token: stack.tokens.john,
+      body: { reason: 'by update' },
+    });
+    await handleOf(byUpdate.workflowId).result();
+    await record('cancelled-by-update', byUpdate.workflowId);
+
+    const bySignal = await place();
+    await handleOf(bySignal.workflowId).signal('cancel', { reason: 'by signal' });
+    await handleOf(bySignal.workflowId).result();
+    await record('cancelled-by-signal', bySignal.workflowId);
+
+    const byCancel = await place();
+    await handleOf(byCancel.workflowId).cancel();
+    await handleOf(byCancel.workflowId).result();
+    await record('cancelled-by-temporal', byCancel.workflowId);
+
+    const twice = await place();
+    await Promise.allSettled([
+      handleOf(twice.workflowId).cancel(),
+      handleOf(twice.workflowId).signal('cancel', 42),
+      stack.api.request('DELETE', `/v1/orders/${twice.id}`, { token: stack.tokens.john }),
+    ]);
+    await handleOf(twice.workflowId).result();
+    await record('cancelled-through-many-doors', twice.workflowId);
+    await stack.stop();
+
+    const silent = await startStack({ environment: deadSmtp });
+    const unsent = (await silent.api.place(silent.tokens.john, orderOf([{ sku: 'MOUSE-WL', quantity: 1 }])))
+      .body;
+    await silent.api.request('DELETE', `/v1/orders/${unsent.id}`, { token: silent.tokens.john });
+    await silent.temporal.workflow.getHandle(unsent.workflowId).result();
+    await store('mail-server-down', silent.temporal.workflow.getHandle(unsent.workflowId));
+    await silent.stop();
+  });
+
+  test('a cancellation before the first task', async () => {
+    const stack = await startStack({ api: false });
+    const { api, process } = await stack.startApi({ API_WORKER: 'false' });
+    const token = await api.login('john.smith@example.com');
+    const { body } = await api.place(token, orderOf([{ sku: 'MOUSE-WL', quantity: 1 }]), {
+      prefer: 'respond-async',
+    });
+    const handle = stack.temporal.workflow.getHandle(body.workflowId);
+    await handle.cancel();
+    await process.stop();
+    await stack.startWorker();
+    await handle.result();
+    await store('cancelled-before-the-first-task', handle);
+    await stack.stop();
+  });
+});
