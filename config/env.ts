@@ -13,7 +13,7 @@ const shared = z.object({
   LOG_LEVEL: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']).default('info'),
   WORKFLOW_BUNDLE: z.string().optional(),
   MAX_CACHED_WORKFLOWS: count.default(1000),
-  NOTIFICATION_MAX_ATTEMPTS: count.default(12),
+  NOTIFICATION_MAX_ATTEMPTS: count.default(20),
 });
 
 const api = shared.extend({
