@@ -2,6 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { Client } from '@temporalio/client';
 import { sql } from 'kysely';
 import type { Db } from '../db/connect.ts';
+import type { Round } from './measure.ts';
 
 export interface Counts {
   orders: number;
@@ -15,12 +16,22 @@ export interface Counts {
   wrongSkus: number;
 }
 
-/** Counts what the run left behind, and says what of it is wrong: a fast platform that loses orders is no result. */
-export async function checkResult(
+/** How the load generator names an order that is placed as it should be. */
+const CONFIRMED = '201 confirmed';
+
+/**
+ * Counts what the run left behind, with `cancelled` of its orders cancelled in the end, and says what of it is wrong:
+ * a fast platform that loses orders is no result.
+ */
+export async function checkRun(
   db: Db,
   client: Client,
-  answered: { confirmed: number; cancelled: number },
+  rounds: { order: Round }[],
+  cancelled: number,
 ): Promise<{ counts: Counts; problems: string[] }> {
+  const outcomes = rounds.flatMap(({ order }) => Object.entries(order.outcomes));
+  const total = outcomes.reduce((sum, [, number]) => sum + number, 0);
+  const others = outcomes.filter(([outcome]) => outcome !== CONFIRMED);
   const { rows } = await sql<Omit<Counts, 'workflows' | 'notificationWorkflows'>>`
     with held as (
       select sku, sum(quantity - cancelled_quantity - shipped_quantity) as units
@@ -43,10 +54,11 @@ export async function checkResult(
     notificationWorkflows: await countWorkflows(client, 'notification', 0),
   };
   const problems = [
-    counts.confirmed !== answered.confirmed &&
-      `${answered.confirmed} orders were answered as confirmed, ${counts.confirmed} are`,
-    counts.cancelled !== answered.cancelled &&
-      `${answered.cancelled} orders were cancelled, ${counts.cancelled} are`,
+    ...others.map(([outcome, number]) => `${number} orders were answered with: ${outcome}`),
+    counts.orders !== total && `${total} orders were sent, ${counts.orders} are there`,
+    counts.confirmed !== total - cancelled &&
+      `${total - cancelled} orders should be confirmed, ${counts.confirmed} are`,
+    counts.cancelled !== cancelled && `${cancelled} orders were cancelled, ${counts.cancelled} are`,
     counts.orders !== counts.workflows && `${counts.orders} orders have ${counts.workflows} workflows`,
     counts.unsentMessages > 0 && `${counts.unsentMessages} messages were not sent`,
     counts.wrongSkus > 0 && `the stock of ${counts.wrongSkus} skus does not add up`,

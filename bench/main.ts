@@ -1,8 +1,8 @@
 import { parseArgs } from 'node:util';
 import { Client, Connection } from '@temporalio/client';
-import { fail, note, paint, say, seconds, step, warn } from '../dev/report.ts';
-import { checkResult } from './checks.ts';
-import { costOf, costsOf } from './histories.ts';
+import { fail, paint, say, step, warn } from '../dev/report.ts';
+import { checkRun } from './checks.ts';
+import { costOf, type HistoryCost } from './histories.ts';
 import { describeMachine, memoryOf } from './machine.ts';
 import { measureRound, type Round, type Subject } from './measure.ts';
 import { addProducts, cancelOrders, logIn, newestOrders, untilMessagesAreSent } from './orders.ts';
@@ -12,13 +12,13 @@ import { startGenerator } from './rounds.ts';
 
 const usage = `Measures orders against bare workflows, on one Temporal server, in one run.
 
-  npm run bench                         about two and a half minutes
-  npm run bench -- --quick              under a minute, and noisier
-  npm run bench -- --compare old.json   and compares with an earlier run (bench/results/)`;
+  npm run bench                          under three minutes
+  npm run bench -- --quick               under one, and noisier
+  npm run bench -- --compare old.json    and compares with an earlier run (bench/results/)`;
 
 const plans = {
-  full: { rounds: 3, warmUp: 6, many: 12, one: 5 },
-  quick: { rounds: 3, warmUp: 3, many: 4, one: 1.5 },
+  full: { rounds: 3, warmUpSeconds: 6, manySeconds: 12, oneSeconds: 5 },
+  quick: { rounds: 3, warmUpSeconds: 2.5, manySeconds: 3, oneSeconds: 1 },
 };
 const MANY_CLIENTS = 40;
 const PRODUCTS = 200;
@@ -31,16 +31,31 @@ const { values: options } = parseArgs({
     help: { type: 'boolean', short: 'h', default: false },
   },
 });
-const platform = createPlatform();
-for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-  process.once(signal, () => void platform.stop().finally(() => process.exit(130)));
-}
+if (options.help) say(usage);
+else await main();
 
-if (options.help) {
-  say(usage);
-} else {
+async function main(): Promise<void> {
+  const platform = createPlatform();
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    process.once(signal, () => void platform.stop().finally(() => process.exit(130)));
+  }
   try {
-    await main();
+    const earlier = options.compare === undefined ? undefined : readResults(options.compare);
+    const machine = describeMachine();
+    if (machine.loadAverage > machine.cores / 4) {
+      warn(`This machine is busy (load average ${machine.loadAverage}): the figures will be noisy`);
+    }
+    const running = await step(
+      'Platform',
+      () => platform.start(),
+      () => 'as npm start, on free ports',
+    );
+    const { results, problems } = await measure(running, machine);
+    printResults(results);
+    if (earlier) printComparison(earlier, results);
+    say(paint.dim(`Results: ${saveResults(results)}`));
+    for (const problem of problems) fail(new Error(problem));
+    if (problems.length > 0) process.exitCode = 1;
   } catch (error) {
     fail(error);
     process.exitCode = 1;
@@ -49,45 +64,91 @@ if (options.help) {
   }
 }
 
-async function main(): Promise<void> {
-  const began = performance.now();
-  const earlier = options.compare === undefined ? undefined : readResults(options.compare);
-  const machine = describeMachine();
-  if (machine.loadAverage > machine.cores / 4)
-    warn(`This machine is busy (load ${machine.loadAverage.toFixed(1)}): expect noise`);
-
-  const running = await step(
-    'Platform',
-    () => platform.start(),
-    () => 'as npm start, on free ports',
-  );
-  const skus = await addProducts(running.db, PRODUCTS);
-  const tokens = await logIn(running.url, 'customer');
+async function measure(
+  running: Platform,
+  machine: Results['machine'],
+): Promise<{ results: Results; problems: string[] }> {
   const connection = await Connection.connect({ address: running.temporalAddress });
   const client = new Client({ connection });
   const { serverVersion } = await connection.workflowService.getSystemInfo({});
-
-  const [bare, orders] = await step(
+  const subjects = await step(
     'Load generators',
-    () => startSubjects(running, { url: running.url, tokens, skus }),
-    () => `${skus.length} products`,
+    () => startSubjects(running),
+    () => `${PRODUCTS} products`,
   );
-  const rounds = await runRounds(bare, orders, running);
-  const { pids } = running;
-  const memory = { API: memoryOf(pids.API), Worker: memoryOf(pids.Worker) };
+
+  const plan = options.quick ? plans.quick : plans.full;
+  const pair = async (clients: number, length: number) => ({
+    bare: await measured(subjects.bare, clients, length, running),
+    order: await measured(subjects.order, clients, length, running),
+  });
+  const warmUp = await pair(MANY_CLIENTS, plan.warmUpSeconds);
+  const many: Results['many'] = [];
+  const one: Results['one'] = [];
+  for (let round = 0; round < plan.rounds; round += 1) many.push(await pair(MANY_CLIENTS, plan.manySeconds));
+  for (let round = 0; round < plan.rounds; round += 1) one.push(await pair(1, plan.oneSeconds));
+
+  const memory = { API: memoryOf(running.pids.API), Worker: memoryOf(running.pids.Worker) };
   const histories = await step(
     'Histories',
     () => readHistories(running, client),
-    ({ placed }) => `of ${placed.length} orders`,
+    ({ placed }) => `of ${placed.length} orders, then cancelled`,
   );
-  const answers = [...rounds.warmUp, ...rounds.many, ...rounds.one].map((pair) => pair.orders);
   const { counts, problems } = await step(
     'Checks',
-    () =>
-      checkResult(running.db, client, {
-        confirmed: answers.reduce((sum, { outcomes }) => sum + (outcomes[CONFIRMED] ?? 0), -HISTORIES),
-        cancelled: HISTORIES,
-      }),
+    () => checkRun(running.db, client, [warmUp, ...many, ...one], HISTORIES),
     (checked) => (checked.problems.length > 0 ? 'failed' : `${checked.counts.orders} orders add up`),
   );
+  await Promise.all([subjects.bare.generator.stop(), subjects.order.generator.stop(), connection.close()]);
+  const versions = { temporal: serverVersion ?? 'unknown', postgres: running.postgresVersion };
+  const at = new Date().toISOString();
+  return {
+    results: { at, machine, versions, plan, many, one, histories, memory, counts, problems },
+    problems,
+  };
+}
+
+async function startSubjects(running: Platform): Promise<{ bare: Subject; order: Subject }> {
+  const { url, db, environment, log } = running;
+  const skus = await addProducts(db, PRODUCTS);
+  const tokens = await logIn(url, 'customer');
+  const orderLoad = { ...process.env, ORDER_LOAD: JSON.stringify({ url, tokens, skus }) };
+  const [bare, order] = await Promise.all([
+    startGenerator(new URL('bare/main.ts', import.meta.url), environment, log('bare')),
+    startGenerator(new URL('load.ts', import.meta.url), orderLoad, log('load')),
+  ]);
+  return {
+    bare: { name: 'bare workflows', generator: bare, settle: async () => undefined },
+    order: { name: 'orders', generator: order, settle: () => untilMessagesAreSent(db) },
+  };
+}
+
+async function measured(
+  subject: Subject,
+  clients: number,
+  length: number,
+  { pids }: Platform,
+): Promise<Round> {
+  const round = await measureRound(subject, { clients, seconds: length }, pids);
+  const what = `${subject.name}, ${clients} ${clients === 1 ? 'client' : 'clients'}`;
+  const latency = `p50 ${round.p50.toFixed(1)} ms`;
+  say(
+    `  ${what.padEnd(26)} ${round.perSecond.toFixed(1).padStart(6)}/s   ${latency.padEnd(14)} ${JSON.stringify(round.outcomes)}`,
+  );
+  return round;
+}
+
+/** What orders cost Temporal: some of the newest ones as placed, and the same ones again after they are cancelled. */
+async function readHistories(
+  { db, url }: Platform,
+  client: Client,
+): Promise<{ placed: HistoryCost[]; cancelled: HistoryCost[] }> {
+  const ids = await newestOrders(db, HISTORIES);
+  const costs = () => Promise.all(ids.map((id) => costOf(client, `order-${id}`)));
+  const placed = await costs();
+  const [staff] = await logIn(url, 'staff');
+  await cancelOrders(url, staff!, ids);
+  await untilMessagesAreSent(db);
+  await Promise.all(ids.map((id) => client.workflow.getHandle(`order-${id}`).result()));
+  return { placed, cancelled: await costs() };
 }

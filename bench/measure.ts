@@ -6,7 +6,6 @@ export interface Subject {
   generator: Generator;
   /** Waits for what goes on after the last answer; the clock stops after it. */
   settle(): Promise<void>;
-  expected: string[];
 }
 
 export interface Round {
@@ -49,7 +48,7 @@ export async function measureRound(
   };
 }
 
-export const sum = (values: number[]): number => values.reduce((total, value) => total + value, 0);
+const sum = (values: number[]): number => values.reduce((total, value) => total + value, 0);
 
 /** Of sorted values, the nearest rank. */
 const percentile = (sorted: number[], share: number): number =>

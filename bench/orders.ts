@@ -43,7 +43,9 @@ export async function cancelOrders(url: string, token: string, ids: string[]): P
 /** Waits until every message that orders gave rise to is handed over: the last thing their workflows do for now. */
 export async function untilMessagesAreSent(db: Db): Promise<void> {
   for (const deadline = Date.now() + 30_000; ; await delay(20)) {
-    const { rows } = await sql`select from messaging.notifications where status = 'queued' limit 1`.execute(db);
+    const { rows } = await sql`select from messaging.notifications where status = 'queued' limit 1`.execute(
+      db,
+    );
     if (rows.length === 0) return;
     if (Date.now() > deadline) throw new Error('Messages are not sent 30 s after the last order.');
   }
@@ -55,6 +57,7 @@ async function post<T>(url: string, body: unknown, token?: string): Promise<T> {
     headers: { 'content-type': 'application/json', ...(token && { authorization: `Bearer ${token}` }) },
     body: JSON.stringify(body),
   });
-  if (!response.ok) throw new Error(`POST ${url} was answered with ${response.status}: ${await response.text()}`);
+  if (!response.ok)
+    throw new Error(`POST ${url} was answered with ${response.status}: ${await response.text()}`);
   return (await response.json()) as T;
 }

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { connect, type Db } from '../db/connect.ts';
 import { migrateToLatest } from '../db/migrate.ts';
 import { seedDemoData } from '../db/seed.ts';
-import { type ChildLike, untilReady } from '../dev/child.ts';
+import { type ChildLike, type Launch, untilReady } from '../dev/child.ts';
 import { startInbox } from '../dev/inbox.ts';
 import { freePort, host } from '../dev/ports.ts';
 import { startPostgres } from '../dev/postgres.ts';
@@ -36,17 +36,18 @@ export function createPlatform(): { start(): Promise<Platform>; stop(): Promise<
   const folder = mkdtempSync(join(tmpdir(), 'holdfast-bench-'));
   const log = (name: string): string => join(folder, `${name}.log`);
   const children: ChildLike[] = [];
-  const onSpawn = (child: ChildLike): void => void children.unshift(child);
+  const ending = new AbortController();
+  const launch: Launch = { signal: ending.signal, onSpawn: (child) => children.unshift(child) };
   let db: Db | undefined;
 
   const startParts = async () => {
-    const [port, postgresPort, temporalPort, uiPort, smtpPort, webPort] = await Promise.all(
+    const [port, postgresPort, temporalPort, uiPort, smtpPort, webPort] = (await Promise.all(
       Array.from({ length: 6 }, freePort),
-    ) as [number, number, number, number, number, number];
+    )) as [number, number, number, number, number, number];
     const workflowBundle = join(folder, 'workflows.js');
     const [postgres, temporal, inbox] = await Promise.all([
       startPostgres({
-        onSpawn,
+        ...launch,
         dataDir: join(folder, 'postgres'),
         port: postgresPort,
         logFile: log('postgres'),
@@ -54,15 +55,15 @@ export function createPlatform(): { start(): Promise<Platform>; stop(): Promise<
         appPassword: 'bench',
       }),
       startTemporal({
-        onSpawn,
+        ...launch,
         cli: await findTemporalCli(note),
         port: temporalPort,
         uiPort,
         dbFile: join(folder, 'temporal', 'temporal.db'),
         logFile: log('temporal'),
       }),
-      startInbox({ onSpawn, smtpPort, webPort, mailDir: join(folder, 'mail'), logFile: log('inbox') }),
-      buildWorkflowBundle(workflowBundle, log('workflow-bundle'), { onSpawn }),
+      startInbox({ ...launch, smtpPort, webPort, mailDir: join(folder, 'mail'), logFile: log('inbox') }),
+      buildWorkflowBundle(workflowBundle, log('workflow-bundle'), launch),
     ]);
     return { port, postgres, temporal, inbox, workflowBundle };
   };
@@ -87,8 +88,8 @@ export function createPlatform(): { start(): Promise<Platform>; stop(): Promise<
       const { PATH, HOME } = process.env;
       const environment = serviceEnvironment({ PATH, HOME, RATE_LIMIT_PER_MINUTE: RATE_LIMIT }, addresses);
       const [worker, api] = await Promise.all([
-        startWorker({ onSpawn, env: environment, logFile: log('worker') }),
-        startApi({ onSpawn, env: environment, logFile: log('api') }, port),
+        startWorker({ ...launch, env: environment, logFile: log('worker') }),
+        startApi({ ...launch, env: environment, logFile: log('api') }, port),
       ]);
       const url = `http://${host}:${port}`;
       await untilReady(api, () => answers(`${url}/readyz`));
@@ -109,6 +110,7 @@ export function createPlatform(): { start(): Promise<Platform>; stop(): Promise<
       };
     },
     async stop() {
+      ending.abort();
       await db?.destroy();
       for (const child of children) await child.stop();
       rmSync(folder, { recursive: true, force: true });

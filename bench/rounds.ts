@@ -60,7 +60,10 @@ async function message(child: ChildProcess, ended: Promise<unknown>, logFile: st
 /** In a load generator: runs `operation`, which tells how it ended, whenever the bench asks for it. */
 export function serveRounds({ operation }: { operation: () => Promise<string> }): void {
   process.once('disconnect', () => process.exit());
-  process.on('message', (load: Load) => void runLoad(load, operation).then((answers) => process.send!(answers)));
+  process.on(
+    'message',
+    (load: Load) => void runLoad(load, operation).then((answers) => process.send!(answers)),
+  );
   process.send!('ready');
 }
 

@@ -1,4 +1,4 @@
-import { createHash, randomUUID } from 'node:crypto';
+import { createHash, createHmac, randomUUID } from 'node:crypto';
 import { decodeJwt, SignJWT, UnsecuredJWT } from 'jose';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type Api, orderOf } from './harness/http.ts';
@@ -82,7 +82,7 @@ describe('logging in', () => {
     [{ email: 'a'.repeat(321), password: 'x' }, '/email'],
     [{ email: 'a', password: 'x'.repeat(1001) }, '/password'],
     [{ email: 'a', password: 'x', role: 'admin' }, '/role'],
-  ])('with %j is told where the body is wrong', async (body, pointer) => {
+  ])('with a wrong body is told where: case %#', async (body, pointer) => {
     expectProblem(await api.request('POST', '/v1/auth/login', { body }), 422, 'validation_failed', pointer);
   });
 });
@@ -109,8 +109,8 @@ describe('a refresh token', () => {
   test('used 10 times at once works at most once', async () => {
     const { refreshToken } = (await login('robert.johnson@example.com')).body;
     const answers = await Promise.all(Array.from({ length: 10 }, () => refresh(refreshToken)));
-    const statuses = answers.map((answer) => answer.status).toSorted();
-    expect(statuses).toEqual([200, ...Array.from({ length: 9 }, () => 401)]);
+    expect(answers.filter((answer) => answer.status === 200)).toHaveLength(1);
+    expect(answers.filter((answer) => answer.status === 401)).toHaveLength(9);
   });
 
   test('works no more after logging out, nor when it has expired; logging out twice is no error', async () => {
@@ -145,7 +145,8 @@ describe('a refresh token', () => {
     expect((await refresh(accessToken)).status).toBeGreaterThanOrEqual(400);
   });
 
-  // Clients send their access token with every request, above all when it has just expired.
+  // Clients send their access token with every request, above all when it has just expired: a bad token must not keep
+  // them from refreshing, from logging in, or a probe from asking whether the process lives.
   test('works although an expired access token is sent along', async () => {
     const { refreshToken } = (await login('john.smith@example.com')).body;
     const token = await signed({ exp: Math.floor(Date.now() / 1000) - 10 });
@@ -221,7 +222,14 @@ describe('an access token', () => {
     ['with several roles', () => signed({ role: ['admin'] })],
     ['whose subject is no id', () => signed({ sub: 'admin' })],
     ['whose subject is SQL', () => signed({ sub: "' or 1=1 --" })],
-    ['with an unknown critical header', () => signed({}, { header: { crit: ['b64'], b64: true } })],
+    [
+      'with an unknown critical header',
+      async () => {
+        const [, payload] = (await signed()).split('.');
+        const content = `${encode({ alg: 'HS256', crit: ['tenant'], tenant: 'x' })}.${payload}`;
+        return `${content}.${createHmac('sha256', keyOf(JWT_SECRET)).update(content).digest('base64url')}`;
+      },
+    ],
     ['that is no JWT', () => 'a.b.c'],
     ['that is empty parts', () => '..'],
     ['that is very long', () => 'a'.repeat(8000)],

@@ -30,6 +30,10 @@ void worker.run();
 /** In the process that polls, over the worker's own connection: what an eager start needs. */
 const client = new Client({ connection, namespace });
 
+/**
+ * Durably started, and its first and only workflow task completed, which `result()` learns from the server. Without
+ * that wait the clients would run ahead of the worker and the starts would no longer be eager.
+ */
 serveRounds({
   async operation() {
     const handle = await client.workflow.start('bare', {

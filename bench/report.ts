@@ -1,0 +1,190 @@
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { paint, say } from '../dev/report.ts';
+import type { Counts } from './checks.ts';
+import type { HistoryCost } from './histories.ts';
+import type { Machine } from './machine.ts';
+import { type Round, type Spread, spreadOf } from './measure.ts';
+
+export interface Pair {
+  bare: Round;
+  order: Round;
+}
+
+export interface Results {
+  at: string;
+  machine: Machine;
+  versions: { temporal: string; postgres: string };
+  plan: Record<string, number>;
+  many: Pair[];
+  one: Pair[];
+  histories: { placed: HistoryCost[]; cancelled: HistoryCost[] };
+  memory: Record<string, { rssMb: number; peakMb: number }>;
+  counts: Counts;
+  problems: string[];
+}
+
+interface Figure {
+  name: string;
+  unit: string;
+  digits: number;
+  spread: Spread;
+}
+
+export function printResults(results: Results): void {
+  const { machine, versions, memory, histories, counts, many } = results;
+  heading('Machine');
+  say(
+    `  ${machine.cpu}, ${machine.cores} cores, ${machine.memoryGb} GB, load average before ${machine.loadAverage}`,
+  );
+  say(`  Node ${machine.node}, Temporal server ${versions.temporal}, Postgres ${versions.postgres}`);
+
+  heading('CPU milliseconds per operation, 40 clients (medians)');
+  printCpu(many);
+
+  heading('An order');
+  for (const [name, costs] of [
+    ['placed', histories.placed],
+    ['placed and cancelled', histories.cancelled],
+  ] as const) {
+    const median = (read: (cost: HistoryCost) => number) => spreadOf(costs.map(read)).median;
+    const [events, tasks, actions] = [
+      median((cost) => cost.events),
+      median((cost) => cost.workflowTasks),
+      median((cost) => cost.actions),
+    ];
+    say(
+      `  ${name.padEnd(22)} ${events} history events, ${tasks} workflow tasks, ${actions} billable actions`,
+    );
+  }
+  const eager = histories.placed.filter((cost) => cost.eager).length / histories.placed.length;
+  say(`  ${'started eagerly'.padEnd(22)} ${percent(eager)} of the ${histories.placed.length} newest`);
+  say(
+    `  ${'notification workflows'.padEnd(22)} ${counts.notificationWorkflows} (messages that failed at the first try)`,
+  );
+
+  heading('Memory');
+  for (const [name, { rssMb, peakMb }] of Object.entries(memory)) {
+    say(`  ${name.padEnd(22)} ${rssMb} MB at the end, peak ${peakMb} MB`);
+  }
+
+  heading('Rates and latencies: median (min to max) of the rounds');
+  say('  (a) bare: an empty workflow, started eagerly, until its result is there');
+  say('  (b) order: POST /v1/orders until it answers; the rate includes handing over the last message');
+  for (const figure of figuresOf(results)) say(`  ${describe(figure)}`);
+
+  heading('Ratios');
+  for (const figure of ratiosOf(results)) say(`  ${paint.bold(describe(figure))}`);
+}
+
+function printCpu(rounds: Pair[]): void {
+  const columns = (['bare', 'order'] as const).map((side) => ({
+    title: side === 'bare' ? 'bare workflow' : 'order',
+    of: (name: string) => spreadOf(rounds.map((pair) => pair[side].cpu[name] ?? 0)).median,
+  }));
+  say(`  ${''.padEnd(16)}${columns.map(({ title }) => title.padStart(15)).join('')}`);
+  for (const name of Object.keys(rounds[0]?.order.cpu ?? {})) {
+    say(`  ${name.padEnd(16)}${columns.map((column) => column.of(name).toFixed(2).padStart(15)).join('')}`);
+  }
+}
+
+const figure = (name: string, unit: string, digits: number, values: number[]): Figure => ({
+  name,
+  unit,
+  digits,
+  spread: spreadOf(values),
+});
+
+const figuresOf = ({ many, one }: Results): Figure[] => [
+  ...(['bare', 'order'] as const).flatMap((side) => [
+    figure(
+      `${side}, 40 clients`,
+      '/s',
+      1,
+      many.map((pair) => pair[side].perSecond),
+    ),
+    figure(
+      `${side}, 40 clients, p50`,
+      'ms',
+      1,
+      many.map((pair) => pair[side].p50),
+    ),
+    figure(
+      `${side}, 40 clients, p99`,
+      'ms',
+      1,
+      many.map((pair) => pair[side].p99),
+    ),
+  ]),
+  figure(
+    'bare, started eagerly',
+    '%',
+    0,
+    many.map(({ bare }) => (100 * (bare.outcomes['eager'] ?? 0)) / bare.operations),
+  ),
+  ...(['bare', 'order'] as const).flatMap((side) => [
+    figure(
+      `${side}, 1 client, p50`,
+      'ms',
+      1,
+      one.map((pair) => pair[side].p50),
+    ),
+    figure(
+      `${side}, 1 client, p99`,
+      'ms',
+      1,
+      one.map((pair) => pair[side].p99),
+    ),
+  ]),
+];
+
+/** Of the two halves of the same round, one right after the other: a busy machine slows down both. */
+const ratiosOf = ({ many, one }: Results): Figure[] => [
+  figure(
+    '(b)/(a), 1 client, p99 latency',
+    '',
+    2,
+    one.map(({ bare, order }) => order.p99 / bare.p99),
+  ),
+  figure(
+    '(b)/(a), 1 client, p50 latency',
+    '',
+    2,
+    one.map(({ bare, order }) => order.p50 / bare.p50),
+  ),
+  figure(
+    '(b)/(a), 40 clients, throughput',
+    '',
+    2,
+    many.map(({ bare, order }) => order.perSecond / bare.perSecond),
+  ),
+];
+
+const describe = ({ name, unit, digits, spread: { median, min, max } }: Figure): string =>
+  `${name.padEnd(34)} ${median.toFixed(digits).padStart(8)} ${unit.padEnd(3)} (${min.toFixed(digits)} to ${max.toFixed(digits)})`;
+
+export function printComparison(before: Results, after: Results): void {
+  heading(`Compared with ${before.at}`);
+  const earlier = [...figuresOf(before), ...ratiosOf(before)];
+  for (const { name, unit, digits, spread } of [...figuresOf(after), ...ratiosOf(after)]) {
+    const old = earlier.find((candidate) => candidate.name === name)?.spread.median;
+    if (old === undefined) continue;
+    const change = `${old.toFixed(digits)} -> ${spread.median.toFixed(digits)} ${unit}`;
+    say(`  ${name.padEnd(34)} ${change.padEnd(24)} ${percent(spread.median / old - 1, '+')}`);
+  }
+}
+
+export const readResults = (file: string): Results => JSON.parse(readFileSync(file, 'utf8')) as Results;
+
+/** Writes the results to `bench/results/` and returns the file's name. */
+export function saveResults(results: Results): string {
+  const folder = fileURLToPath(new URL('results/', import.meta.url));
+  mkdirSync(folder, { recursive: true });
+  const file = `${folder}${results.at.replaceAll(':', '-')}.json`;
+  writeFileSync(file, `${JSON.stringify(results, undefined, 2)}\n`);
+  return file;
+}
+
+const heading = (text: string): void => say(`\n${paint.bold(text)}`);
+
+const percent = (share: number, plus = ''): string => `${share > 0 ? plus : ''}${(share * 100).toFixed(0)}%`;
