@@ -10,40 +10,76 @@ export interface OrderActivityDeps {
   announce(placed: placement.Placement): void;
   /** Counts how orders end. */
   countOutcome(status: OrderStatus): void;
+  /** Sends a notification. */
+  send(notificationId: string): Promise<unknown>;
+}
+
+/** A message about the order: with `told` it is dealt with, without it somebody has to keep trying to send it. */
+export interface Told {
+  notificationId: string;
+  told: boolean;
 }
 
 /** What the workflow has to know of a placement. It is stored in the history: nothing personal belongs here. */
-export interface PlacementResult {
+export interface PlacementResult extends Told {
   status: OrderStatus;
   reason?: string;
-  notificationId: string;
 }
 
-export const createOrderActivities = ({ db, announce, countOutcome }: OrderActivityDeps) => ({
-  /** Takes the stock and writes the order, all or nothing; idempotent by the order's id. */
-  async placeOrder(order: PlacedOrder, cancellation: Cancellation | null): Promise<PlacementResult> {
-    const placed = await placement.placeOrder(db, order, cancellation).catch(failForGood);
-    announce(placed);
-    if (!placed.replayed) countOutcome(placed.status);
-    const reason = placed.rejection?.code ?? placed.cancellation?.reason ?? undefined;
-    return {
-      status: placed.status,
-      ...(reason !== undefined && { reason }),
-      notificationId: placed.notificationId,
-    };
-  },
+export type CancelResult =
+  | ({ outcome: 'cancelled' } & Told)
+  | Extract<orders.CancelOutcome, { outcome: 'illegal' | 'version_conflict' }>;
 
-  /** Cancels the order and releases its stock, all or nothing; idempotent. */
-  async cancelOrder(
-    orderId: string,
-    cancellation: Cancellation,
-    expectedVersion?: number,
-  ): Promise<orders.CancelOutcome> {
-    const cancelled = await orders.cancelOrder(db, orderId, cancellation, expectedVersion).catch(failForGood);
-    if (cancelled.outcome === 'cancelled') countOutcome('cancelled');
-    return cancelled;
-  },
-});
+/** A first try to send may take so long; then the order goes on without it. */
+const FIRST_TRY_MS = 3_000;
+
+export const createOrderActivities = ({ db, announce, countOutcome, send }: OrderActivityDeps) => {
+  const tell = async (notificationId: string): Promise<Told> => {
+    let timer: NodeJS.Timeout | undefined;
+    const tooLate = new Promise<boolean>((resolve) => {
+      timer = setTimeout(() => resolve(false), FIRST_TRY_MS);
+    });
+    const sent = send(notificationId).then(
+      () => true,
+      () => false,
+    );
+    const told = await Promise.race([sent, tooLate]);
+    clearTimeout(timer);
+    return { notificationId, told };
+  };
+
+  return {
+    /**
+     * Takes the stock and writes the order, all or nothing, and tries once to tell the customer. Idempotent by the
+     * order's id.
+     */
+    async placeOrder(order: PlacedOrder, cancellation: Cancellation | null): Promise<PlacementResult> {
+      const placed = await placement.placeOrder(db, order, cancellation).catch(failForGood);
+      announce(placed);
+      if (!placed.replayed) countOutcome(placed.status);
+      const reason = placed.rejection?.code ?? placed.cancellation?.reason ?? undefined;
+      return {
+        status: placed.status,
+        ...(reason !== undefined && { reason }),
+        ...(await tell(placed.notificationId)),
+      };
+    },
+
+    /** Cancels the order and releases its stock, all or nothing, and tries once to tell the customer. Idempotent. */
+    async cancelOrder(
+      orderId: string,
+      cancellation: Cancellation,
+      expectedVersion?: number,
+    ): Promise<CancelResult> {
+      const cancelled = await orders
+        .cancelOrder(db, orderId, cancellation, expectedVersion)
+        .catch(failForGood);
+      if (cancelled.outcome === 'illegal' || cancelled.outcome === 'version_conflict') return cancelled;
+      if (cancelled.outcome === 'cancelled') countOutcome('cancelled');
+      return { outcome: 'cancelled', ...(await tell(cancelled.notificationId)) };
+    },
+  };
+};
 
 /** Data that Postgres will never take (SQLSTATE class 22) fails at once; all else is tried again. */
 function failForGood(error: unknown): never {

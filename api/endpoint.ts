@@ -72,9 +72,10 @@ export function mount(
   definition: Endpoint,
 ): void {
   const identify: RequestHandler = async (request, response, next) => {
+    if (definition.access === 'public') return next();
     const token = /^bearer +(\S+)$/i.exec(request.headers.authorization ?? '')?.[1];
     if (token) response.locals.caller = await tokens.verify(token);
-    next();
+    return next();
   };
   const authorise: RequestHandler = (_request, response, next) => {
     if (definition.access !== 'public') {

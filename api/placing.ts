@@ -117,7 +117,7 @@ export function createOrderPlacing({ db, workflows, outcomes }: OrderPlacingDeps
           'invalid_transition',
           illegalStep('cancel', now?.status ?? order.status),
           {
-            extra: { status: now?.status },
+            extra: { currentStatus: now?.status },
           },
         );
       }

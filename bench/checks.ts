@@ -16,8 +16,11 @@ export interface Counts {
   wrongSkus: number;
 }
 
-/** How the load generator names an order that is placed as it should be. */
-const CONFIRMED = '201 confirmed';
+/**
+ * How the load generator names the right answers. An order that took longer than the wait is answered 202, and must be
+ * confirmed in the end as well.
+ */
+const RIGHT = new Set(['201 confirmed', '202 pending']);
 
 /**
  * Counts what the run left behind, with `cancelled` of its orders cancelled in the end, and says what of it is wrong:
@@ -31,7 +34,7 @@ export async function checkRun(
 ): Promise<{ counts: Counts; problems: string[] }> {
   const outcomes = rounds.flatMap(({ order }) => Object.entries(order.outcomes));
   const total = outcomes.reduce((sum, [, number]) => sum + number, 0);
-  const others = outcomes.filter(([outcome]) => outcome !== CONFIRMED);
+  const others = outcomes.filter(([outcome]) => !RIGHT.has(outcome));
   const { rows } = await sql<Omit<Counts, 'workflows' | 'notificationWorkflows'>>`
     with held as (
       select sku, sum(quantity - cancelled_quantity - shipped_quantity) as units

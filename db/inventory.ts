@@ -145,7 +145,7 @@ export async function listMovements(
 ): Promise<Movement[]> {
   const rows = await db
     .selectFrom('inventory.movements')
-    .selectAll()
+    .select(['id', 'sku', 'type', 'quantity', 'order_id', 'reason', 'on_hand_after', 'reserved_after', 'at'])
     .where('sku', '=', sku)
     .$if(page.beforeId !== undefined, (query) => query.where('id', '<', page.beforeId!))
     .orderBy('id', 'desc')

@@ -9,8 +9,9 @@ export interface NotificationToSend {
   variables: Record<string, unknown>;
   language: string;
   attempts: number;
-  orderId: string | null;
   customerName: string | null;
+  /** What its templates say of the order it is about. */
+  order: Record<string, unknown> | null;
 }
 
 /** How long one sender has a notification for itself; a sender that died holds it no longer than that. */
@@ -31,9 +32,19 @@ export async function claimNotification(
       where id = ${id}::uuid and status = 'queued' and (claimed_until is null or claimed_until < now())
       returning *
     )
-    select claimed.id, channel, recipient, template, variables, claimed.language, order_id as "orderId",
-      jsonb_array_length(attempts) as attempts, users.name as "customerName"
-    from claimed left join identity.users on users.id = claimed.customer_id
+    select claimed.id, channel, recipient, template, variables, claimed.language,
+      jsonb_array_length(attempts) as attempts, users.name as "customerName", about.body as order
+    from claimed
+    left join identity.users on users.id = claimed.customer_id
+    left join lateral (
+      select jsonb_build_object('number', number, 'currency', currency, 'total', total,
+        'shippingAddress', shipping_address, 'rejection', rejection, 'cancellation', cancellation, 'lines', (
+          select jsonb_agg(jsonb_build_object('sku', sku, 'name', name, 'quantity', quantity,
+            'total', quantity * unit_price) order by position)
+          from ordering.order_lines where order_id = orders.id
+        )) as body
+      from ordering.orders where orders.id = claimed.order_id
+    ) as about on true
   `.execute(db);
   if (rows[0]) return rows[0];
   const known = await db

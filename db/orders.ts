@@ -15,7 +15,26 @@ import type { Schema } from './schema.ts';
 const selectOrders = (db: Db) =>
   db
     .selectFrom('ordering.orders as orders')
-    .selectAll('orders')
+    .select([
+      'orders.id',
+      'orders.number',
+      'orders.customer_id',
+      'orders.placed_by',
+      'orders.request_hash',
+      'orders.status',
+      'orders.payment_status',
+      'orders.payment_method',
+      'orders.payment_token',
+      'orders.currency',
+      'orders.total',
+      'orders.shipping_address',
+      'orders.note',
+      'orders.rejection',
+      'orders.cancellation',
+      'orders.version',
+      'orders.created_at',
+      'orders.updated_at',
+    ])
     .select((builder) =>
       jsonArrayFrom(
         builder

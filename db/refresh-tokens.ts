@@ -1,10 +1,10 @@
 import { sql } from 'kysely';
-import type { Db } from './connect.ts';
+import type { Db, Trx } from './connect.ts';
 import type { Role } from './schema.ts';
 
 /** Stores the hash of a new refresh token of a login (`family`). */
 export async function insertRefreshToken(
-  db: Db,
+  db: Db | Trx,
   token: { tokenHash: string; family: string; userId: string; expiresAt: Date },
 ): Promise<void> {
   await db
@@ -19,13 +19,14 @@ export async function insertRefreshToken(
 }
 
 /**
- * Uses a refresh token up and tells whose it is. A token that was used before was copied by somebody, so its whole
- * family is revoked. Undefined for a token that is unknown, used, or expired.
+ * Uses a refresh token up, puts its successor in its place, and tells whose it is. A token that was used before was
+ * copied by somebody, so its whole family is revoked. Undefined for a token that is unknown, used, or expired.
  */
-export async function useRefreshToken(
+export async function rotateRefreshToken(
   db: Db,
   tokenHash: string,
-): Promise<{ userId: string; role: Role; family: string } | undefined> {
+  successor: { tokenHash: string; expiresAt: Date },
+): Promise<{ id: string; role: Role } | undefined> {
   return await db.transaction().execute(async (trx) => {
     const token = await trx
       .selectFrom('identity.refresh_tokens as token')
@@ -45,7 +46,8 @@ export async function useRefreshToken(
       .set({ used_at: new Date() })
       .where('token_hash', '=', tokenHash)
       .execute();
-    return { userId: token.userId, role: token.role, family: token.family };
+    await insertRefreshToken(trx, { ...successor, family: token.family, userId: token.userId });
+    return { id: token.userId, role: token.role };
   });
 }
 

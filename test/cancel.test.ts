@@ -80,7 +80,9 @@ async function expectCancelledOnce(order: Order): Promise<Order> {
     const { body } = await stack.api.request('GET', `/v1/orders/${order.id}/events`, {
       token: stack.tokens.john,
     });
-    const told = body.data.filter((event: any) => event.data.template === 'order-cancelled');
+    const told = body.data.filter(
+      (event: { data: { template?: string } }) => event.data.template === 'order-cancelled',
+    );
     return told.length > 0 && (body.data as { type: string; seq: number }[]);
   });
   const types = events.map(({ type }) => type);
@@ -227,7 +229,7 @@ describe('signals nobody can read', () => {
   test('an update after the end is refused, and the state stays', async () => {
     const order = await place();
     await doors.DELETE!(order);
-    await expect(doors['temporal workflow update execute']!(order)).rejects.toThrow();
+    await expect(doors['temporal workflow update execute']!(order)).rejects.toThrow('Command failed');
     await expectCancelledOnce(order);
   });
 });

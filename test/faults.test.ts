@@ -9,7 +9,7 @@ import { freePort } from '../dev/ports.ts';
 import { type RunningPostgres, startPostgres } from '../dev/postgres.ts';
 import { type RunningTemporal, startTemporal } from '../dev/temporal.ts';
 import type { Order } from '../domain/order.ts';
-import { Api, type Answer, orderOf } from './harness/http.ts';
+import { type Api, type Answer, orderOf } from './harness/http.ts';
 import { expectStockAddsUp } from './harness/invariants.ts';
 import type { Process } from './harness/processes.ts';
 import { startStack, type TestStack } from './harness/stack.ts';

@@ -13,7 +13,9 @@ import {
   upsertSearchAttributes,
   workflowInfo,
 } from '@temporalio/workflow';
+import { WorkflowExecutionAlreadyStartedError } from '@temporalio/common';
 import type { Activities } from '../activities/index.ts';
+import type { Told } from '../activities/orders.ts';
 import { illegalStep } from '../domain/errors.ts';
 import {
   type Cancellation,
@@ -37,11 +39,6 @@ const { placeOrder, cancelOrder } = proxyLocalActivities<Activities>({
   startToCloseTimeout: '10 seconds',
   retry: { initialInterval: '200 milliseconds', backoffCoefficient: 2, maximumInterval: '30 seconds' },
   localRetryThreshold: '5 seconds',
-});
-
-const { sendNotification } = proxyLocalActivities<Activities>({
-  startToCloseTimeout: '5 seconds',
-  retry: { maximumAttempts: 1 },
 });
 
 /**
@@ -71,7 +68,7 @@ class OrderFlow {
   private readonly accepted: PlacedOrder;
   private readonly searchable: boolean;
   private earlyCancellation: Cancellation | null = null;
-  private readonly telling = new Map<string, Promise<void>>();
+  private readonly handedOver = new Set<string>();
   private steps = 0;
 
   constructor(accepted: PlacedOrder) {
@@ -88,14 +85,16 @@ class OrderFlow {
   async place(): Promise<void> {
     const placed = await placeOrder(this.accepted, this.earlyCancellation);
     this.moveTo(placed.status, placed.reason);
-    await this.tell(placed.notificationId);
+    await this.keepTelling(placed);
   }
 
   /** Throws where the state forbids a cancellation; cancelling again what is cancelled is no error. */
   assertCancellable(): void {
     const { status } = this.state;
     if (judge('cancel', status) === 'illegal') {
-      throw ApplicationFailure.nonRetryable(illegalStep('cancel', status), 'invalid_transition', { status });
+      throw ApplicationFailure.nonRetryable(illegalStep('cancel', status), 'invalid_transition', {
+        currentStatus: status,
+      });
     }
   }
 
@@ -131,36 +130,29 @@ class OrderFlow {
           throw ApplicationFailure.nonRetryable(
             illegalStep('cancel', cancelled.status),
             'invalid_transition',
-            { status: cancelled.status },
+            { currentStatus: cancelled.status },
           );
         case 'cancelled':
-        case 'repeated':
           this.moveTo('cancelled', cancellation.reason ?? undefined);
-          await this.tell(cancelled.notificationId);
+          await this.keepTelling(cancelled);
       }
       return this.state;
     });
   }
 
-  /** Sends a message once, however many steps want it sent. */
-  private async tell(notificationId: string): Promise<void> {
-    const telling = this.telling.get(notificationId) ?? this.send(notificationId);
-    this.telling.set(notificationId, telling);
-    await telling;
-  }
-
-  /** One short try to send the message here; where that fails a workflow of its own keeps trying. */
-  private async send(notificationId: string): Promise<void> {
-    try {
-      await sendNotification(notificationId);
-    } catch {
-      await startChild(notification, {
-        args: [notificationId],
-        workflowId: notificationWorkflowId(notificationId),
-        parentClosePolicy: ParentClosePolicy.ABANDON,
-        staticSummary: `Message about order ${this.accepted.number}`,
-      });
-    }
+  /** A message that did not get out at the first try gets a workflow of its own, once, and the order goes on. */
+  private async keepTelling({ notificationId, told }: Told): Promise<void> {
+    if (told || this.handedOver.has(notificationId)) return;
+    this.handedOver.add(notificationId);
+    await startChild(notification, {
+      args: [notificationId],
+      workflowId: notificationWorkflowId(notificationId),
+      parentClosePolicy: ParentClosePolicy.ABANDON,
+      staticSummary: `Message about order ${this.accepted.number}`,
+    }).catch((error: unknown) => {
+      // An earlier run of this order has handed it over already.
+      if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error;
+    });
   }
 
   private async step<T>(run: () => Promise<T>): Promise<T> {

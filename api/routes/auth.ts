@@ -4,7 +4,7 @@ import type { Request, Response } from 'express';
 import { ipKeyGenerator, rateLimit } from 'express-rate-limit';
 import { z } from 'zod';
 import type { Db } from '../../db/connect.ts';
-import { insertRefreshToken, revokeRefreshTokens, useRefreshToken } from '../../db/refresh-tokens.ts';
+import { insertRefreshToken, revokeRefreshTokens, rotateRefreshToken } from '../../db/refresh-tokens.ts';
 import { findUserByEmail } from '../../db/users.ts';
 import { OrderPlatformError } from '../../domain/errors.ts';
 import { type Endpoint, endpoint } from '../endpoint.ts';
@@ -44,15 +44,15 @@ export function authEndpoints({ db, tokens, loginLimitPerMinute }: AuthDeps): En
   const noSuchUser = hash('a password nobody has');
   const limitLogins = loginLimiter(loginLimitPerMinute);
 
-  const issue = async (caller: Caller, family: string) => {
-    const refresh = newRefreshToken();
+  const newToken = () => {
     const expiresAt = new Date(Date.now() + REFRESH_TOKEN_DAYS * 86_400_000);
-    await insertRefreshToken(db, { tokenHash: refresh.tokenHash, family, userId: caller.id, expiresAt });
-    return {
-      accessToken: await tokens.issue(caller),
-      expiresIn: ACCESS_TOKEN_SECONDS,
-      refreshToken: refresh.token,
-    };
+    return { ...newRefreshToken(), expiresAt };
+  };
+  const sendTokens = async (response: Response, caller: Caller, refresh: string) => {
+    const accessToken = await tokens.issue(caller);
+    response
+      .setHeader('Cache-Control', 'no-store')
+      .json({ accessToken, expiresIn: ACCESS_TOKEN_SECONDS, refreshToken: refresh });
   };
 
   return [
@@ -73,7 +73,9 @@ export function authEndpoints({ db, tokens, loginLimitPerMinute }: AuthDeps): En
           throw new OrderPlatformError('invalid_credentials', 'The email or the password is wrong.');
         }
         attempt.forgive();
-        response.setHeader('Cache-Control', 'no-store').json(await issue(user, randomUUID()));
+        const { token, tokenHash, expiresAt } = newToken();
+        await insertRefreshToken(db, { tokenHash, expiresAt, family: randomUUID(), userId: user.id });
+        await sendTokens(response, user, token);
       },
     }),
     endpoint({
@@ -86,12 +88,12 @@ export function authEndpoints({ db, tokens, loginLimitPerMinute }: AuthDeps): En
       answers: { 200: { description: 'The new tokens', body: tokenPair } },
       problems: ['unauthenticated', 'validation_failed'],
       async handle({ body, response }) {
-        const used = await useRefreshToken(db, hashRefreshToken(body.refreshToken));
-        if (!used)
+        const { token, ...successor } = newToken();
+        const caller = await rotateRefreshToken(db, hashRefreshToken(body.refreshToken), successor);
+        if (!caller) {
           throw new OrderPlatformError('unauthenticated', 'The refresh token is not valid any more.');
-        response
-          .setHeader('Cache-Control', 'no-store')
-          .json(await issue({ id: used.userId, role: used.role }, used.family));
+        }
+        await sendTokens(response, caller, token);
       },
     }),
     endpoint({

@@ -141,7 +141,7 @@ export function orderEndpoints({ db, workflows, placing }: OrderDeps): Endpoint[
     const verdict = judge('cancel', before.status);
     if (verdict === 'illegal') {
       throw new OrderPlatformError('invalid_transition', illegalStep('cancel', before.status), {
-        extra: { status: before.status },
+        extra: { currentStatus: before.status },
       });
     }
     let outcome: 'done' | 'requested' = 'done';
