@@ -175,7 +175,7 @@ describe('what a mail says', () => {
   });
 
   test('is refused when a variable is missing', () => {
-    expect(() => renderMail('order-confirmed', 'en', { customerName: 'x' })).toThrow('order');
+    expect(() => renderMail('order-confirmed', 'en', { customerName: 'x' })).toThrow('not defined');
     expect(() => renderMail('no-such-template', 'en', variables)).toThrow('no-such-template');
   });
 });
