@@ -1,8 +1,9 @@
 import { log } from '@temporalio/activity';
+import pLimit from 'p-limit';
 import type { Db } from '../db/connect.ts';
 import { claimNotification, markFailed, markSent, type NotificationToSend } from '../db/notifications.ts';
 import { type Mailer, MailRefused } from '../providers/mail/mailer.ts';
-import { renderMail } from '../providers/mail/templates.ts';
+import { type RenderedMail, renderMail, UnrenderableMail } from '../providers/mail/templates.ts';
 
 export interface NotificationActivityDeps {
   db: Db;
@@ -11,23 +12,24 @@ export interface NotificationActivityDeps {
   maxAttempts: number;
 }
 
-export const createNotificationActivities = ({ db, mailer, maxAttempts }: NotificationActivityDeps) => ({
-  /**
-   * Sends a notification that is still queued. A message the mail server refuses for good, or that failed too often,
-   * becomes a dead letter; any other failure is recorded and thrown, so that Temporal tries again.
-   */
-  async sendNotification(id: string): Promise<'sent' | 'dead_letter'> {
+export function createNotificationActivities({ db, mailer, maxAttempts }: NotificationActivityDeps) {
+  /** A notification is claimed only when the mailer is free, so that no claim runs out while its message queues. */
+  const slots = pLimit(mailer.concurrency);
+
+  const claimAndSend = async (id: string): Promise<'sent' | 'dead_letter'> => {
     const notification = await claimNotification(db, id);
     if (notification === 'claimed') throw new Error('Another sender is sending this notification now.');
     if (typeof notification === 'string') return notification;
 
-    const mail = renderNotification(notification);
+    let mail: RenderedMail;
     try {
+      mail = renderNotification(notification);
       await mailer.send({ id, to: notification.recipient, ...mail });
     } catch (error) {
       const attempts = notification.attempts + 1;
-      const final = error instanceof MailRefused || attempts >= maxAttempts;
-      await markFailed(db, id, error instanceof Error ? error.message : String(error), final);
+      const final =
+        error instanceof MailRefused || error instanceof UnrenderableMail || attempts >= maxAttempts;
+      await markFailed(db, notification, error instanceof Error ? error.message : String(error), final);
       if (final) {
         log.error('A notification is a dead letter', { notificationId: id, attempts });
         return 'dead_letter';
@@ -38,8 +40,17 @@ export const createNotificationActivities = ({ db, mailer, maxAttempts }: Notifi
     }
     await markSent(db, id, { subject: mail.subject, body: mail.text });
     return 'sent';
-  },
-});
+  };
+
+  return {
+    /**
+     * Sends a notification that is still queued. A message that cannot be rendered, that the mail server refuses for
+     * good, or that failed too often becomes a dead letter; any other failure is recorded and thrown, so that Temporal
+     * tries again.
+     */
+    sendNotification: (id: string): Promise<'sent' | 'dead_letter'> => slots(() => claimAndSend(id)),
+  };
+}
 
 const renderNotification = ({ template, language, variables, customerName, order }: NotificationToSend) =>
   renderMail(template, language, { ...variables, customerName: customerName ?? '', ...(order && { order }) });

@@ -20,14 +20,14 @@ export interface Told {
   told: boolean;
 }
 
-/** What the workflow has to know of a placement. It is stored in the history: nothing personal belongs here. */
+/** What the workflow has to know of a placement. It is stored in the history, so no more than that belongs here. */
 export interface PlacementResult extends Told {
   status: OrderStatus;
   reason?: string;
 }
 
 export type CancelResult =
-  | ({ outcome: 'cancelled' } & Told)
+  | ({ outcome: 'cancelled'; reason?: string } & Told)
   | Extract<orders.CancelOutcome, { outcome: 'illegal' | 'version_conflict' }>;
 
 /** A first try to send may take so long; then the order goes on without it. */
@@ -76,7 +76,8 @@ export const createOrderActivities = ({ db, announce, countOutcome, send }: Orde
         .catch(failForGood);
       if (cancelled.outcome === 'illegal' || cancelled.outcome === 'version_conflict') return cancelled;
       if (cancelled.outcome === 'cancelled') countOutcome('cancelled');
-      return { outcome: 'cancelled', ...(await tell(cancelled.notificationId)) };
+      const { reason, notificationId } = cancelled;
+      return { outcome: 'cancelled', ...(reason !== null && { reason }), ...(await tell(notificationId)) };
     },
   };
 };

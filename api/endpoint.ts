@@ -1,7 +1,8 @@
 import express, { type Request, type RequestHandler, type Response, type Router } from 'express';
 import type { z } from 'zod';
 import { type ErrorCode, type FieldError, OrderPlatformError } from '../domain/errors.ts';
-import type { AccessTokens, Caller, Role } from './tokens.ts';
+import { type Role, ROLES } from '../domain/roles.ts';
+import type { AccessTokens, Caller } from './tokens.ts';
 
 type Shape = z.ZodObject | undefined;
 type Parsed<T> = T extends z.ZodType ? z.output<T> : undefined;
@@ -18,7 +19,7 @@ export interface Call<P extends Shape, Q extends Shape, B extends z.ZodType | un
 
 type Access = 'public' | readonly Role[];
 
-export const EVERYBODY = ['customer', 'staff', 'admin'] as const;
+export const EVERYBODY = ROLES;
 export const STAFF = ['staff', 'admin'] as const;
 
 export interface Answer {
@@ -46,6 +47,8 @@ export interface Endpoint<
   query?: Q;
   body?: B;
   bodyOptional?: boolean;
+  /** Not counted by the rate limit: probes come from the platform, whatever else its address does. */
+  unlimited?: true;
   headers?: Record<string, { description: string; required?: boolean }>;
   answers: Record<number, Answer>;
   problems?: readonly ErrorCode[];
@@ -74,10 +77,16 @@ export function mount(
   const identify: RequestHandler = async (request, response, next) => {
     if (definition.access === 'public') return next();
     const token = /^bearer +(\S+)$/i.exec(request.headers.authorization ?? '')?.[1];
-    if (token) response.locals.caller = await tokens.verify(token);
+    if (token) {
+      await tokens.verify(token).then(
+        (caller) => (response.locals.caller = caller),
+        (error: unknown) => (response.locals.badToken = error),
+      );
+    }
     return next();
   };
   const authorise: RequestHandler = (_request, response, next) => {
+    if (response.locals.badToken) throw response.locals.badToken;
     if (definition.access !== 'public') {
       const caller = response.locals.caller as Caller | undefined;
       if (!caller)
@@ -99,7 +108,8 @@ export function mount(
       response,
     });
   };
-  router[definition.method](definition.path, identify, limit, authorise, ...read, handle);
+  const limited = definition.unlimited ? [] : [limit];
+  router[definition.method](definition.path, identify, ...limited, authorise, ...read, handle);
 }
 
 const requireJson: RequestHandler = (request, _response, next) => {

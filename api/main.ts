@@ -26,7 +26,7 @@ import { accessTokens } from './tokens.ts';
 const environment = apiEnvironment();
 const logger = createLogger(environment.LOG_LEVEL, 'api');
 const sdkMetrics = await installRuntime(logger);
-const { connection, namespace, searchable } = await connectTemporal(logger);
+const { connection, namespace } = await connectTemporal(logger);
 const { db, pool } = connect(environment.DATABASE_URL, {
   max: environment.DATABASE_POOL_SIZE,
   name: 'holdfast-api',
@@ -60,13 +60,16 @@ const workflows = createOrderWorkflows({
   client: new Client({ connection, namespace }),
   logger,
   eager: worker !== undefined,
-  searchable,
 });
 const tokens = accessTokens(environment.JWT_SECRET);
 const readiness = readinessOf([
-  { name: 'postgres', needed: true, check: () => pool.query('select 1') },
-  { name: 'temporal', needed: true, check: () => connection.workflowService.getSystemInfo({}) },
-  { name: 'outcomes', needed: false, check: async () => outcomes.isListening() },
+  { name: 'postgres', needed: true, check: () => outcomes.ping() },
+  {
+    name: 'temporal',
+    needed: true,
+    check: () =>
+      connection.withDeadline(Date.now() + 2_000, () => connection.workflowService.getSystemInfo({})),
+  },
   { name: 'smtp', needed: false, check: () => mailer.check() },
 ]);
 
@@ -91,7 +94,10 @@ await new Promise<void>((resolve, reject) => {
 });
 logger.info({ host: environment.HOST, port: environment.PORT }, 'The API listens');
 
-await untilShutdown(worker, logger, () => new Promise((resolve) => server.close(resolve)));
+await untilShutdown(worker, logger, () => {
+  outcomes.release();
+  return new Promise((resolve) => server.close(resolve));
+});
 await outcomes.close();
 mailer.close();
 await connection.close();

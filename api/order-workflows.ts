@@ -10,6 +10,7 @@ import {
 import { ApplicationFailure, type SearchAttributePair, TypedSearchAttributes } from '@temporalio/common';
 import type { Logger } from 'pino';
 import { isErrorCode, OrderPlatformError } from '../domain/errors.ts';
+import { escapeMarkdown } from '../domain/markdown.ts';
 import { formatMoney } from '../domain/money.ts';
 import { orderWorkflowId, type PlacedOrder } from '../domain/order.ts';
 import {
@@ -41,8 +42,8 @@ export function isTemporalUnavailable(error: unknown): boolean {
 export interface OrderWorkflows {
   /** Starts the workflow of an accepted order; `false` when it had been started before. */
   start(accepted: PlacedOrder): Promise<boolean>;
-  /** Starts the workflow of a placed order again when it is gone; it goes on from the order's row. */
-  restart(placed: PlacedOrder): Promise<void>;
+  /** Starts the workflow of an order again when it is gone, `false` when it runs; it goes on from the order's row. */
+  restart(order: PlacedOrder): Promise<boolean>;
   /** The order as it was accepted, from the workflow's own history, or undefined. Needs no worker. */
   findAccepted(orderId: string): Promise<PlacedOrder | undefined>;
   /**
@@ -57,16 +58,10 @@ export interface OrderWorkflowsOptions {
   logger: Logger;
   /** Whether this process polls the task queue, so that the first task can come with the answer to the start. */
   eager: boolean;
-  searchable: boolean;
 }
 
-export function createOrderWorkflows({
-  client,
-  logger,
-  eager,
-  searchable,
-}: OrderWorkflowsOptions): OrderWorkflows {
-  let withSearchAttributes = searchable;
+export function createOrderWorkflows({ client, logger, eager }: OrderWorkflowsOptions): OrderWorkflows {
+  let withSearchAttributes = true;
 
   const searchAttributes = (accepted: PlacedOrder) => {
     const pairs: SearchAttributePair[] = [
@@ -108,9 +103,8 @@ export function createOrderWorkflows({
     start: (accepted) =>
       start(accepted, { workflowIdReusePolicy: 'REJECT_DUPLICATE', workflowIdConflictPolicy: 'FAIL' }),
 
-    async restart(placed) {
-      await start(placed, { workflowIdReusePolicy: 'ALLOW_DUPLICATE', workflowIdConflictPolicy: 'FAIL' });
-    },
+    restart: (order) =>
+      start(order, { workflowIdReusePolicy: 'ALLOW_DUPLICATE', workflowIdConflictPolicy: 'FAIL' }),
 
     async findAccepted(orderId) {
       try {
@@ -144,7 +138,7 @@ export function createOrderWorkflows({
         if (error instanceof WorkflowNotFoundError) return 'closed';
         if (error instanceof WorkflowUpdateFailedError) throw refusalOf(error);
         const undecided = error instanceof WorkflowUpdateRPCTimeoutOrCancelledError || isTimeout(error);
-        if (!undecided || request.expectedVersion !== undefined) throw error;
+        if (!undecided) throw error;
       }
       try {
         await client.withDeadline(Date.now() + RPC_DEADLINE_MS, () => handle.signal(cancelSignal, request));
@@ -187,8 +181,7 @@ const MAX_DETAIL_LINES = 20;
 function detailsOf({ customerId, lines, total, currency }: PlacedOrder): string {
   const money = (amount: number) => formatMoney(amount, currency, 'en', 'code');
   const shown = lines.slice(0, MAX_DETAIL_LINES).map(({ quantity, name, sku, unitPrice }) => {
-    const plainName = name.replaceAll(/[\\`*_[\]<>#|$]/g, String.raw`\$&`);
-    return `- ${quantity} × ${plainName} (\`${sku}\`): ${money(unitPrice * quantity)}`;
+    return `- ${quantity} × ${escapeMarkdown(name)} (\`${sku}\`): ${money(unitPrice * quantity)}`;
   });
   const more = lines.length > shown.length ? [`- and ${lines.length - shown.length} more`] : [];
   return [`Customer \`${customerId}\``, [...shown, ...more].join('\n'), `Total **${money(total)}**`].join(

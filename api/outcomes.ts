@@ -3,7 +3,10 @@ import type { Logger } from 'pino';
 import type { Db } from '../db/connect.ts';
 import { findPlacement, OUTCOME_CHANNEL, type Placement } from '../db/placement.ts';
 
-type Settle = (placed: Placement) => void;
+interface Settler {
+  tell(placed: Placement): void;
+  wake(): void;
+}
 
 /**
  * Where requests wait for the outcome of a placement. An outcome of this very process is handed over directly; one
@@ -14,8 +17,10 @@ export interface Outcomes {
   expect(orderId: string): { wait(milliseconds: number): Promise<Placement | undefined>; forget(): void };
   /** Hands an outcome to those who wait for it here; `false` when nobody does. */
   settle(placed: Placement): boolean;
-  /** Whether outcomes of other processes are heard now. */
-  isListening(): boolean;
+  /** Asks Postgres over the connection that listens, which never waits behind other queries. */
+  ping(): Promise<boolean>;
+  /** Ends every wait now, as if its time were over: the process is going to stop. */
+  release(): void;
   close(): Promise<void>;
 }
 
@@ -23,16 +28,17 @@ const RECONNECT_MS = 500;
 
 /** Starts to listen at `databaseUrl`, and keeps trying for as long as Postgres is away. */
 export function listenForOutcomes(databaseUrl: string, db: Db, logger: Logger): Outcomes {
-  const waiting = new Map<string, Set<Settle>>();
+  const waiting = new Map<string, Set<Settler>>();
   let client: pg.Client | undefined;
   let listening = false;
   let closed = false;
+  let released = false;
   let retry: NodeJS.Timeout | undefined;
 
   const settle = (placed: Placement): boolean => {
     const settlers = waiting.get(placed.orderId);
     if (!settlers) return false;
-    for (const tell of settlers) tell(placed);
+    for (const settler of settlers) settler.tell(placed);
     return true;
   };
 
@@ -80,19 +86,30 @@ export function listenForOutcomes(databaseUrl: string, db: Db, logger: Logger): 
 
   return {
     settle,
-    isListening: () => listening,
+    async ping() {
+      if (!listening || !client) return false;
+      await client.query('select 1');
+      return true;
+    },
+    release() {
+      released = true;
+      for (const settlers of waiting.values()) for (const settler of settlers) settler.wake();
+    },
     expect(orderId) {
       let outcome: Placement | undefined;
       let wake: (() => void) | undefined;
-      const tell: Settle = (placed) => {
-        outcome = placed;
-        wake?.();
+      const settler: Settler = {
+        tell(placed) {
+          outcome = placed;
+          wake?.();
+        },
+        wake: () => wake?.(),
       };
       const settlers = waiting.get(orderId) ?? new Set();
-      waiting.set(orderId, settlers.add(tell));
+      waiting.set(orderId, settlers.add(settler));
       return {
         async wait(milliseconds) {
-          if (!outcome && milliseconds > 0) {
+          if (!outcome && milliseconds > 0 && !released) {
             let timer: NodeJS.Timeout | undefined;
             await new Promise<void>((resolve) => {
               wake = resolve;
@@ -103,7 +120,7 @@ export function listenForOutcomes(databaseUrl: string, db: Db, logger: Logger): 
           return outcome;
         },
         forget() {
-          settlers.delete(tell);
+          settlers.delete(settler);
           if (settlers.size === 0 && waiting.get(orderId) === settlers) waiting.delete(orderId);
         },
       };

@@ -1,10 +1,11 @@
 import type { Request, Response } from 'express';
 import { z } from 'zod';
 import { OrderPlatformError } from '../domain/errors.ts';
+import { queryInteger } from './schemas.ts';
 
 /** The query parameters of every list. */
 export const pageQuery = {
-  limit: z.coerce.number().int().min(1).max(100).default(25),
+  limit: queryInteger(1, 100).default(25),
   cursor: z.string().max(1000).optional(),
 };
 

@@ -1,5 +1,5 @@
 import type { Db } from '../db/connect.ts';
-import { findOrder, findPlacedOrder, findRequestHash } from '../db/orders.ts';
+import { findOrder, findPlacedOrder, recordRestart } from '../db/orders.ts';
 import { findPlacement } from '../db/placement.ts';
 import { type Price, quoteOrder } from '../db/products.ts';
 import { illegalStep, OrderPlatformError } from '../domain/errors.ts';
@@ -36,7 +36,13 @@ export interface OrderPlacingDeps {
   outcomes: Outcomes;
 }
 
+/** Another process may have announced an outcome just before a replay began to listen: it looks once after so long. */
+const FIRST_LOOK_MS = 500;
+
 export function createOrderPlacing({ db, workflows, outcomes }: OrderPlacingDeps): OrderPlacing {
+  /** The order is accepted: that its outcome cannot be read now is no reason to refuse it. */
+  const lastLook = (orderId: string) => findPlacement(db, orderId).catch(() => undefined);
+
   /** Hears the outcome of what `begin` begins; undefined where it says that it began nothing. */
   const awaitOutcome = async (
     accepted: PlacedOrder,
@@ -46,34 +52,34 @@ export function createOrderPlacing({ db, workflows, outcomes }: OrderPlacingDeps
     const outcome = outcomes.expect(accepted.orderId);
     try {
       if (!(await begin())) return undefined;
-      const placed =
-        (await outcome.wait(waitMs)) ?? (waitMs > 0 && (await findPlacement(db, accepted.orderId)));
+      const placed = (await outcome.wait(waitMs)) ?? (waitMs > 0 && (await lastLook(accepted.orderId)));
       return placed ? settledOrder(accepted, placed) : pendingOrder(accepted);
     } finally {
       outcome.forget();
     }
   };
 
-  /** Answers a request whose order exists: as it is now, waiting for its outcome where there is none yet. */
+  /**
+   * Answers a request whose order was accepted before: as it is now, waiting for its outcome where there is none yet.
+   * A workflow that ended before it placed its order (terminated, say) is started again.
+   */
   const replay = async (orderId: string, requestHash: string, waitMs: number): Promise<Order | undefined> => {
-    const placedHash = await findRequestHash(db, orderId);
-    const accepted = placedHash === undefined ? await workflows.findAccepted(orderId) : undefined;
-    const knownHash = placedHash ?? accepted?.requestHash;
-    if (knownHash === undefined) return undefined;
-    if (knownHash !== requestHash) {
+    const placed = await findPlacedOrder(db, orderId);
+    const accepted = placed ?? (await workflows.findAccepted(orderId));
+    if (!accepted) return undefined;
+    if (accepted.requestHash !== requestHash) {
       throw new OrderPlatformError(
         'idempotency_key_reused',
         'This Idempotency-Key was used for an order with another body.',
       );
     }
-    const found = await findOrder(db, orderId);
-    if (found || !accepted) return found;
-    let settled: Order | undefined;
-    const awaited = await awaitOutcome(accepted, waitMs, async () => {
-      settled = await findOrder(db, orderId);
-      return settled === undefined;
+    if (placed) return await findOrder(db, orderId);
+    const awaited = await awaitOutcome(accepted, Math.min(waitMs, FIRST_LOOK_MS), async () => {
+      await workflows.restart(accepted);
+      return true;
     });
-    return settled ?? awaited;
+    if (awaited?.status !== 'pending' || waitMs <= FIRST_LOOK_MS) return awaited;
+    return await awaitOutcome(accepted, waitMs - FIRST_LOOK_MS, async () => true);
   };
 
   return {
@@ -121,11 +127,15 @@ export function createOrderPlacing({ db, workflows, outcomes }: OrderPlacingDeps
           },
         );
       }
-      // The workflow is gone though the order lives: it goes on from its row under the same ID, and cancels.
-      const placed = await findPlacedOrder(db, order.id);
-      if (placed) await workflows.restart(placed);
+      // The workflow is gone though the order lives: it goes on from its row, or from its start, and cancels.
+      const lost = (await findPlacedOrder(db, order.id)) ?? (await workflows.findAccepted(order.id));
+      if (lost && (await workflows.restart(lost)) && now) await recordRestart(db, order.id);
       const retried = await workflows.cancel(order.id, request, waitMs);
-      return retried === 'closed' ? 'requested' : retried;
+      if (retried !== 'closed') return retried;
+      throw new OrderPlatformError(
+        'unavailable',
+        'The workflow of this order is not running. Please try again.',
+      );
     },
   };
 }

@@ -82,6 +82,7 @@ function toPlatformError(thrown: unknown): OrderPlatformError {
   const { type, status } = thrown as { type?: string; status?: number };
   const known = type === undefined ? undefined : BODY_PARSER_CODES[type];
   if (known) return new OrderPlatformError(...known);
+  if (thrown instanceof URIError) return new OrderPlatformError('not_found', 'There is no such thing.');
   if (isDatabaseUnavailable(thrown)) {
     return new OrderPlatformError('unavailable', 'The database is not available. Please try again.');
   }

@@ -23,6 +23,14 @@ export const prose = (max: number) =>
       'Control characters and broken Unicode are not allowed',
     );
 
+/** A whole number in a query, in plain digits. */
+export const queryInteger = (min: number, max: number) =>
+  z
+    .string()
+    .regex(/^\d{1,16}$/, 'Write a whole number in digits')
+    .transform(Number)
+    .pipe(z.int().min(min).max(max));
+
 export const sku = z
   .string()
   .regex(

@@ -18,7 +18,8 @@ export interface ServerOptions {
   measure: RequestHandler;
   logger: Logger;
   rateLimitPerMinute: number;
-  trustProxy: string | undefined;
+  /** Express's `trust proxy`: how many proxies are in front, or their addresses. */
+  trustProxy: string | number | undefined;
 }
 
 /** The HTTP application: every endpoint, its description at /openapi.json, and pages to read it at /docs. */

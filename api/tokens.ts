@@ -1,14 +1,12 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { jwtVerify, SignJWT } from 'jose';
 import { OrderPlatformError } from '../domain/errors.ts';
+import { type Role, ROLES } from '../domain/roles.ts';
 
 export const ACCESS_TOKEN_SECONDS = 3600;
 const ISSUER = 'holdfast';
 const ALGORITHM = 'HS256';
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
-const ROLES = ['customer', 'staff', 'admin'] as const;
-
-export type Role = (typeof ROLES)[number];
 
 /** Who calls. */
 export interface Caller {

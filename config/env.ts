@@ -23,7 +23,10 @@ const api = shared.extend({
   API_WORKER: flag.default(true),
   RATE_LIMIT_PER_MINUTE: count.default(3000),
   LOGIN_LIMIT_PER_MINUTE: count.default(10),
-  TRUST_PROXY: z.string().optional(),
+  TRUST_PROXY: z
+    .string()
+    .transform((value) => (/^\d+$/.test(value) ? Number(value) : value))
+    .optional(),
 });
 
 const worker = shared.extend({

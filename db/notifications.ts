@@ -10,6 +10,7 @@ export interface NotificationToSend {
   language: string;
   attempts: number;
   customerName: string | null;
+  claimedUntil: Date;
   /** What its templates say of the order it is about. */
   order: Record<string, unknown> | null;
 }
@@ -33,7 +34,7 @@ export async function claimNotification(
       returning *
     )
     select claimed.id, channel, recipient, template, variables, claimed.language,
-      jsonb_array_length(attempts) as attempts, users.name as "customerName", about.body as order
+      claimed_until as "claimedUntil", jsonb_array_length(attempts) as attempts, users.name as "customerName", about.body as order
     from claimed
     left join identity.users on users.id = claimed.customer_id
     left join lateral (
@@ -87,12 +88,20 @@ export async function markSent(
   `.execute(db);
 }
 
-/** Records a failed attempt; with `final` the notification becomes a dead letter that waits for a person. */
-export async function markFailed(db: Db, id: string, error: string, final: boolean): Promise<void> {
+/**
+ * Records a failed attempt and gives up the claim; with `final` the notification becomes a dead letter that waits for a
+ * person. Does nothing when the claim had run out and is another sender's by now.
+ */
+export async function markFailed(
+  db: Db,
+  { id, claimedUntil }: Pick<NotificationToSend, 'id' | 'claimedUntil'>,
+  error: string,
+  final: boolean,
+): Promise<void> {
   await sql`
     update messaging.notifications
     set status = ${final ? 'dead_letter' : 'queued'}, claimed_until = null,
       attempts = attempts || jsonb_build_object('at', ${new Date().toISOString()}::text, 'error', ${error}::text)
-    where id = ${id}::uuid and status = 'queued'
+    where id = ${id}::uuid and status = 'queued' and claimed_until = ${claimedUntil}
   `.execute(db);
 }

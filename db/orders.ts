@@ -1,4 +1,4 @@
-import { type Expression, type ExpressionBuilder, type SqlBool, sql } from 'kysely';
+import { type SqlBool, sql } from 'kysely';
 import { jsonArrayFrom } from 'kysely/helpers/postgres';
 import { notificationIdFor } from '../domain/ids.ts';
 import {
@@ -10,7 +10,6 @@ import {
   type PlacedOrder,
 } from '../domain/order.ts';
 import type { Db } from './connect.ts';
-import type { Schema } from './schema.ts';
 
 const selectOrders = (db: Db) =>
   db
@@ -90,16 +89,6 @@ export async function findOrderByNumber(db: Db, number: string): Promise<Order |
   return row && toOrder(row);
 }
 
-/** The fingerprint of the request that placed this order, or undefined where no such order is placed. */
-export async function findRequestHash(db: Db, orderId: string): Promise<string | undefined> {
-  const row = await db
-    .selectFrom('ordering.orders')
-    .select('request_hash')
-    .where('id', '=', orderId)
-    .executeTakeFirst();
-  return row?.request_hash;
-}
-
 /** A placed order as it was accepted: what its workflow needs to go on from its row. */
 export async function findPlacedOrder(db: Db, orderId: string): Promise<PlacedOrder | undefined> {
   const row = await selectOrders(db).where('orders.id', '=', orderId).executeTakeFirst();
@@ -127,6 +116,18 @@ export async function findPlacedOrder(db: Db, orderId: string): Promise<PlacedOr
   );
 }
 
+/** Notes in the timeline that the order's workflow was lost and goes on from the order's row. */
+export async function recordRestart(db: Db, orderId: string): Promise<void> {
+  await sql`
+    with counted as (
+      update ordering.orders set last_event_seq = last_event_seq + 1 where id = ${orderId}::uuid
+      returning id, last_event_seq
+    )
+    insert into ordering.order_events (order_id, seq, type, actor)
+    select id, last_event_seq, 'workflow.restarted', 'system' from counted
+  `.execute(db);
+}
+
 export interface OrderFilter {
   status?: OrderStatus | undefined;
   customerId?: string | undefined;
@@ -142,6 +143,7 @@ export async function listOrders(
   filter: OrderFilter,
   page: { limit: number; after?: { createdAt: Date; id: string } | undefined },
 ): Promise<Order[]> {
+  const named = filter.q === undefined ? [] : await customersNamed(db, filter.q);
   const rows = await selectOrders(db)
     .$if(filter.status !== undefined, (query) => query.where('orders.status', '=', filter.status!))
     .$if(filter.customerId !== undefined, (query) =>
@@ -161,7 +163,14 @@ export async function listOrders(
         ),
       ),
     )
-    .$if(filter.q !== undefined, (query) => query.where((builder) => mentions(builder, filter.q!)))
+    .$if(filter.q !== undefined, (query) =>
+      query.where(({ or, eb }) =>
+        or([
+          eb('orders.number', 'like', prefixOf(filter.q!.toUpperCase())),
+          eb('orders.customer_id', '=', sql<string>`any (${named})`),
+        ]),
+      ),
+    )
     .$if(page.after !== undefined, (query) =>
       query.where(
         sql<SqlBool>`(orders.created_at, orders.id) < (${page.after!.createdAt}, ${page.after!.id}::uuid)`,
@@ -174,24 +183,20 @@ export async function listOrders(
   return rows.map(toOrder);
 }
 
-/** The start of an order's number, or the start of its customer's name or email. */
-function mentions(
-  builder: ExpressionBuilder<Schema & { orders: Schema['ordering.orders'] }, 'orders'>,
-  q: string,
-): Expression<SqlBool> {
-  const prefix = `${q.replaceAll(/[\\%_]/g, String.raw`\$&`)}%`;
-  return builder.or([
-    builder('orders.number', 'like', prefix.toUpperCase()),
-    builder(
-      'orders.customer_id',
-      'in',
-      builder
-        .selectFrom('identity.users')
-        .select('id')
-        .where((user) => user.or([user('email', 'ilike', prefix), user('name', 'ilike', prefix)])),
-    ),
-  ]);
+const MAX_NAMED_CUSTOMERS = 100;
+
+/** The ids of the customers whose name or email starts with `q`, whatever its case. */
+async function customersNamed(db: Db, q: string): Promise<string[]> {
+  const users = await db
+    .selectFrom('identity.users')
+    .select('id')
+    .where(({ or, eb }) => or([eb('email', 'ilike', prefixOf(q)), eb('name', 'ilike', prefixOf(q))]))
+    .limit(MAX_NAMED_CUSTOMERS)
+    .execute();
+  return users.map(({ id }) => id);
 }
+
+const prefixOf = (q: string): string => `${q.replaceAll(/[\\%_]/g, String.raw`\$&`)}%`;
 
 export interface OrderEvent {
   seq: number;
@@ -219,7 +224,7 @@ export async function listOrderEvents(
 }
 
 export type CancelOutcome =
-  | { outcome: 'cancelled' | 'repeated'; version: number; notificationId: string }
+  | { outcome: 'cancelled' | 'repeated'; reason: string | null; notificationId: string }
   | { outcome: 'illegal'; status: OrderStatus }
   | { outcome: 'version_conflict'; version: number };
 
@@ -238,18 +243,20 @@ export async function cancelOrder(
   return await db.transaction().execute(async (trx) => {
     const order = await trx
       .selectFrom('ordering.orders')
-      .select(['status', 'version'])
+      .select(['status', 'version', 'cancellation'])
       .where('id', '=', orderId)
       .forUpdate()
       .executeTakeFirstOrThrow();
     const verdict = judge('cancel', order.status);
-    if (verdict === 'repeat') return { outcome: 'repeated', version: order.version, notificationId };
+    if (verdict === 'repeat') {
+      return { outcome: 'repeated', reason: order.cancellation?.reason ?? null, notificationId };
+    }
     if (expectedVersion !== undefined && expectedVersion !== order.version) {
       return { outcome: 'version_conflict', version: order.version };
     }
     if (verdict === 'illegal') return { outcome: 'illegal', status: order.status };
 
-    const { rows } = await sql<{ version: number }>`
+    await sql`
       with units as (
         select position, sku, quantity - shipped_quantity - cancelled_quantity as quantity
         from ordering.order_lines
@@ -305,8 +312,8 @@ export async function cancelOrder(
         from cancelled join identity.users on users.id = cancelled.customer_id
         on conflict do nothing
       )
-      select version from cancelled
+      select from cancelled
     `.execute(trx);
-    return { outcome: 'cancelled', version: rows[0]!.version, notificationId };
+    return { outcome: 'cancelled', reason: cancellation.reason, notificationId };
   });
 }

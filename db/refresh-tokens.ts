@@ -1,12 +1,17 @@
 import { sql } from 'kysely';
 import type { Db, Trx } from './connect.ts';
-import type { Role } from './schema.ts';
+import type { Role } from '../domain/roles.ts';
 
-/** Stores the hash of a new refresh token of a login (`family`). */
+/** Stores the hash of a new refresh token of a login (`family`), and forgets the user's expired ones. */
 export async function insertRefreshToken(
   db: Db | Trx,
   token: { tokenHash: string; family: string; userId: string; expiresAt: Date },
 ): Promise<void> {
+  await db
+    .deleteFrom('identity.refresh_tokens')
+    .where('user_id', '=', token.userId)
+    .where('expires_at', '<', sql<Date>`now()`)
+    .execute();
   await db
     .insertInto('identity.refresh_tokens')
     .values({

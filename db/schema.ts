@@ -1,11 +1,10 @@
 import type { ColumnType, Generated, JSONColumnType } from 'kysely';
+import type { Role } from '../domain/roles.ts';
 import type { Address, Cancellation, OrderStatus, PaymentStatus, Rejection } from '../domain/order.ts';
 
 type Defaulted<T> = Generated<T>;
 type Timestamp = ColumnType<Date, Date | string | undefined, Date | string>;
 type Json<T extends object> = JSONColumnType<T, string, string>;
-
-export type Role = 'customer' | 'staff' | 'admin';
 
 interface Users {
   id: string;

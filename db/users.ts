@@ -1,5 +1,5 @@
 import type { Db } from './connect.ts';
-import type { Role } from './schema.ts';
+import type { Role } from '../domain/roles.ts';
 
 export interface User {
   id: string;

@@ -131,6 +131,9 @@ export function judge(command: OrderCommand, status: OrderStatus): 'apply' | 're
 /** The workflow ID of an order. */
 export const orderWorkflowId = (orderId: string): string => `order-${orderId}`;
 
+/** The version of an order that is accepted and not placed yet. */
+export const PENDING_VERSION = 0;
+
 /** An order that was accepted and has not been placed yet, as the API tells it. */
 export function pendingOrder(accepted: PlacedOrder): Order {
   return {
@@ -153,7 +156,7 @@ export function pendingOrder(accepted: PlacedOrder): Order {
     shippingAddress: accepted.shippingAddress,
     shipments: [],
     ...(accepted.note === undefined ? {} : { note: accepted.note }),
-    version: 0,
+    version: PENDING_VERSION,
     createdAt: accepted.placedAt,
     updatedAt: accepted.placedAt,
   };

@@ -234,6 +234,42 @@ describe('signals nobody can read', () => {
   });
 });
 
+describe('what may not be cancelled', () => {
+  test('single units, which would cancel all: refused by HTTP and update, ignored as a signal', async () => {
+    const order = await place();
+    const lines = [{ lineId: order.lines[0]!.id, quantity: 1 }];
+    const handle = stack.temporal.workflow.getHandle(order.workflowId);
+    await expect(handle.executeUpdate('cancel', { args: [{ lines }] })).rejects.toMatchObject({
+      cause: { type: 'validation_failed' },
+    });
+    await handle.signal('cancel', { lines });
+    expect(await handle.query('status')).toMatchObject({ status: 'confirmed' });
+  });
+
+  test('If-Match with respond-async: a stale version is told at once', async () => {
+    const order = await place();
+    const stale = await stack.api.request('DELETE', `/v1/orders/${order.id}`, {
+      token: stack.tokens.john,
+      headers: { 'if-match': '"9"', prefer: 'respond-async' },
+    });
+    expect(stale).toMatchObject({ status: 412, body: { code: 'version_conflict' } });
+  });
+});
+
+describe('cancellations that race', () => {
+  test('agree on one reason, in the row, the result and the workflow', async () => {
+    const order = await place();
+    const handle = stack.temporal.workflow.getHandle(order.workflowId);
+    await Promise.allSettled(['one', 'two', 'three'].map((reason) => handle.signal('cancel', { reason })));
+    const { reason } = await handle.result();
+    const cancelled = await expectCancelledOnce(order);
+    expect(cancelled.cancellation).toMatchObject({ reason });
+    const { events } = await handle.fetchHistory();
+    const children = events?.filter((event) => event.startChildWorkflowExecutionInitiatedEventAttributes);
+    expect(children).toEqual([]);
+  });
+});
+
 describe('a workflow that was terminated', () => {
   test('can still be cancelled over HTTP: it goes on from its row', async () => {
     const order = await place();
@@ -243,6 +279,10 @@ describe('a workflow that was terminated', () => {
     });
     expect(cancelled).toMatchObject({ status: 200, body: { status: 'cancelled' } });
     await expectCancelledOnce(order);
+    const { body } = await stack.api.request('GET', `/v1/orders/${order.id}/events`, {
+      token: stack.tokens.john,
+    });
+    expect(body.data.map((event: { type: string }) => event.type)).toContain('workflow.restarted');
   });
 });
 

@@ -86,6 +86,20 @@ describe('the mail server is down', () => {
       await inbox.stop();
     }
   });
+
+  test('a message that cannot be rendered is a dead letter at once, not tried for ever', async () => {
+    const { body } = await stack.api.place(stack.tokens.john, orderOf([{ sku: 'MOUSE-WL', quantity: 1 }]));
+    await stack.db
+      .updateTable('messaging.notifications')
+      .set({ template: 'no-such-template' })
+      .where('order_id', '=', body.id)
+      .execute();
+    const [notification] = await eventually('a dead letter', async () => {
+      const found = await notificationsOf(stack, body.id);
+      return found[0]?.status === 'dead_letter' && found;
+    });
+    expect(notification!.attempts.at(-1)!.error).toContain('no-such-template');
+  });
 });
 
 describe('the mail never gets through', () => {

@@ -69,7 +69,31 @@ test('orders are accepted, can be read, replayed and cancelled, and end right wh
   ]);
   expect(cancelled).toMatchObject({ status: 202, body: { status: 'pending' } });
 
+  const stale = await api.request('DELETE', `/v1/orders/${kept.body.id}`, {
+    token,
+    headers: { 'if-match': '"7"', prefer: 'respond-async' },
+  });
+  expect(stale).toMatchObject({ status: 412, body: { code: 'version_conflict' } });
+  await handleOf(kept.body).signal('cancel', { expectedVersion: 7 });
+
+  // Terminated before any worker saw them: asked for again, they start again.
+  const [wanted, unwanted] = await Promise.all(
+    ['terminated, wanted', 'terminated, unwanted'].map(async (key) => (await place(key)).body),
+  );
+  await Promise.all([handleOf(wanted).terminate(), handleOf(unwanted).terminate()]);
+  expect(await place('terminated, wanted')).toMatchObject({ status: 202, body: { id: wanted!.id } });
+  const revoked = await api.request('DELETE', `/v1/orders/${unwanted!.id}`, {
+    token,
+    headers: { prefer: 'wait=1' },
+  });
+  expect(revoked.status).toBe(202);
+
   await stack.startWorker();
+  await eventually(
+    'the terminated order is confirmed',
+    async () => (await read(wanted!.id)).status === 'confirmed',
+  );
+  expect(await handleOf(unwanted).result()).toMatchObject({ status: 'cancelled' });
   await eventually(
     'the kept order is confirmed',
     async () => (await read(kept.body.id)).status === 'confirmed',
@@ -83,7 +107,7 @@ test('orders are accepted, can be read, replayed and cancelled, and end right wh
     .select(['on_hand', 'reserved'])
     .where('sku', '=', 'LATER')
     .executeTakeFirstOrThrow();
-  expect(stock).toEqual({ on_hand: 10, reserved: 2 });
+  expect(stock).toEqual({ on_hand: 10, reserved: 4 });
   const mails = await eventually('the mails', async () => {
     const found = await Promise.all(
       [byHttp, bySignal, byCancel].map((order) => stack.mailsAbout(order!.number)),

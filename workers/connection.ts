@@ -7,8 +7,6 @@ import { CUSTOMER_ID, ORDER_STATUS } from '../workflows/messages.ts';
 export interface TemporalConnection {
   connection: NativeConnection;
   namespace: string;
-  /** Whether the search attributes of orders can be set, as far as can be known. */
-  searchable: boolean;
 }
 
 const PATIENCE_MS = 60_000;
@@ -23,11 +21,8 @@ export async function connectTemporal(logger: Logger): Promise<TemporalConnectio
   for (;;) {
     try {
       const connection = await NativeConnection.connect(connectionOptions);
-      return {
-        connection,
-        namespace,
-        searchable: await registerSearchAttributes(connection, namespace, logger),
-      };
+      await registerSearchAttributes(connection, namespace, logger);
+      return { connection, namespace };
     } catch (error) {
       if (Date.now() > deadline) {
         throw new Error(`Temporal does not answer at ${connectionOptions.address ?? 'localhost:7233'}.`, {
@@ -44,7 +39,7 @@ async function registerSearchAttributes(
   connection: NativeConnection,
   namespace: string,
   logger: Logger,
-): Promise<boolean> {
+): Promise<void> {
   const { INDEXED_VALUE_TYPE_KEYWORD } = proto.temporal.api.enums.v1.IndexedValueType;
   const wanted = [ORDER_STATUS.name, CUSTOMER_ID.name];
   try {
@@ -57,13 +52,11 @@ async function registerSearchAttributes(
       });
       logger.info({ searchAttributes: missing }, 'Search attributes registered');
     }
-    return true;
   } catch (error) {
     logger.warn(
       { reason: error instanceof Error ? error.message : String(error) },
       `The search attributes ${wanted.join(' and ')} cannot be registered or checked; orders are started without ` +
         'them where Temporal does not know them',
     );
-    return true;
   }
 }

@@ -15,14 +15,16 @@ import {
 } from '@temporalio/workflow';
 import { WorkflowExecutionAlreadyStartedError } from '@temporalio/common';
 import type { Activities } from '../activities/index.ts';
-import type { Told } from '../activities/orders.ts';
+import type { CancelResult, Told } from '../activities/orders.ts';
 import { illegalStep } from '../domain/errors.ts';
+import { escapeMarkdown } from '../domain/markdown.ts';
 import {
   type Cancellation,
   isFinal,
   judge,
   type OrderState,
   type OrderStatus,
+  PENDING_VERSION,
   type PlacedOrder,
 } from '../domain/order.ts';
 import {
@@ -48,12 +50,18 @@ const { placeOrder, cancelOrder } = proxyLocalActivities<Activities>({
 export async function order(accepted: PlacedOrder): Promise<OrderState> {
   const flow = new OrderFlow(accepted);
   setHandler(statusQuery, () => flow.state);
-  setHandler(cancelSignal, (input) => flow.cancelIfPossible(readCancelRequest(input, 'temporal-signal')));
+  setHandler(cancelSignal, (input) => flow.cancelIfPossible(input, 'temporal-signal'));
   setHandler(cancelUpdate, (input) => flow.cancel(readCancelRequest(input, 'temporal-update')), {
-    validator: (_request: unknown) => flow.assertCancellable(),
+    validator(input: unknown) {
+      assertWholeOrder(input);
+      flow.assertCancellable();
+    },
   });
-  CancellationScope.current().cancelRequested.catch(() => flow.cancelIfPossible({ by: 'temporal-cancel' }));
-  if (CancellationScope.current().consideredCancelled) void flow.cancelIfPossible({ by: 'temporal-cancel' });
+  CancellationScope.current().cancelRequested.catch(() =>
+    flow.cancelIfPossible(undefined, 'temporal-cancel'),
+  );
+  if (CancellationScope.current().consideredCancelled)
+    void flow.cancelIfPossible(undefined, 'temporal-cancel');
 
   return await CancellationScope.nonCancellable(async () => {
     await flow.place();
@@ -69,6 +77,7 @@ class OrderFlow {
   private readonly searchable: boolean;
   private earlyCancellation: Cancellation | null = null;
   private readonly handedOver = new Set<string>();
+  private cancelling = false;
   private steps = 0;
 
   constructor(accepted: PlacedOrder) {
@@ -98,45 +107,39 @@ class OrderFlow {
     }
   }
 
-  async cancelIfPossible(request: CancelRequest): Promise<void> {
+  /** Cancels as a signal or Temporal itself asks for it: nobody hears an answer, so a refusal goes to the log. */
+  async cancelIfPossible(input: unknown, by: string): Promise<void> {
     try {
-      await this.cancel(request);
+      assertWholeOrder(input);
+      await this.cancel(readCancelRequest(input, by));
     } catch (error) {
       if (!(error instanceof TemporalFailure)) throw error;
       log.warn('A cancellation had no effect', { orderId: this.state.orderId, reason: error.message });
     }
   }
 
-  /** Cancels the order: at once when it is placed, else by placing it as cancelled. */
+  /** Cancels the order: at once when it is placed, else by placing it as cancelled. One cancelling at a time. */
   async cancel({ reason, by = 'system', expectedVersion }: CancelRequest): Promise<OrderState> {
     const cancellation = { reason: reason ?? null, by, at: new Date().toISOString() };
     return await this.step(async () => {
       if (this.state.status === 'pending') {
-        this.earlyCancellation ??= cancellation;
+        if ((expectedVersion ?? PENDING_VERSION) === PENDING_VERSION) this.earlyCancellation ??= cancellation;
         await condition(() => this.state.status !== 'pending');
       }
+      while (this.cancelling) await condition(() => !this.cancelling);
       this.assertCancellable();
       if (this.state.status === 'cancelled') return this.state;
 
-      const cancelled = await cancelOrder(this.accepted.orderId, cancellation, expectedVersion);
-      switch (cancelled.outcome) {
-        case 'version_conflict':
-          throw ApplicationFailure.nonRetryable(
-            `The order is at version ${cancelled.version}.`,
-            'version_conflict',
-            { version: cancelled.version },
-          );
-        case 'illegal':
-          throw ApplicationFailure.nonRetryable(
-            illegalStep('cancel', cancelled.status),
-            'invalid_transition',
-            { currentStatus: cancelled.status },
-          );
-        case 'cancelled':
-          this.moveTo('cancelled', cancellation.reason ?? undefined);
-          await this.keepTelling(cancelled);
+      this.cancelling = true;
+      try {
+        const cancelled = await cancelOrder(this.accepted.orderId, cancellation, expectedVersion);
+        if (cancelled.outcome !== 'cancelled') throw refusalOf(cancelled);
+        this.moveTo('cancelled', cancelled.reason);
+        await this.keepTelling(cancelled);
+        return this.state;
+      } finally {
+        this.cancelling = false;
       }
-      return this.state;
     });
   }
 
@@ -167,7 +170,31 @@ class OrderFlow {
   private moveTo(status: OrderStatus, reason?: string): void {
     this.state = { ...this.state, status, ...(reason !== undefined && { reason }) };
     if (this.searchable) upsertSearchAttributes([{ key: ORDER_STATUS, value: status }]);
-    setCurrentDetails(`**${status}**${reason === undefined ? '' : `: ${reason}`}`);
+    setCurrentDetails(`**${status}**${reason === undefined ? '' : `: ${escapeMarkdown(reason)}`}`);
+  }
+}
+
+/** Why the database refused a cancellation, as a failure with its code of domain/errors. */
+function refusalOf(refused: Exclude<CancelResult, { outcome: 'cancelled' }>): ApplicationFailure {
+  if (refused.outcome === 'illegal') {
+    const currentStatus = refused.status;
+    return ApplicationFailure.nonRetryable(illegalStep('cancel', currentStatus), 'invalid_transition', {
+      currentStatus,
+    });
+  }
+  const { version } = refused;
+  return ApplicationFailure.nonRetryable(`The order is at version ${version}.`, 'version_conflict', {
+    version,
+  });
+}
+
+/** Single units cannot be cancelled yet; a request for some must not cancel all. */
+function assertWholeOrder(input: unknown): void {
+  if (typeof input === 'object' && input !== null && 'lines' in input) {
+    throw ApplicationFailure.nonRetryable(
+      'An order is cancelled as a whole, without "lines".',
+      'validation_failed',
+    );
   }
 }
 

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { hash, verify } from '@node-rs/argon2';
 import type { Request, Response } from 'express';
 import { ipKeyGenerator, rateLimit } from 'express-rate-limit';
+import pLimit from 'p-limit';
 import { z } from 'zod';
 import type { Db } from '../../db/connect.ts';
 import { insertRefreshToken, revokeRefreshTokens, rotateRefreshToken } from '../../db/refresh-tokens.ts';
@@ -17,6 +18,7 @@ import {
 } from '../tokens.ts';
 
 const REFRESH_TOKEN_DAYS = 30;
+const MAX_WAITING_LOGINS = 100;
 
 const tokenPair = z
   .object({
@@ -43,6 +45,8 @@ export interface AuthDeps {
 export function authEndpoints({ db, tokens, loginLimitPerMinute }: AuthDeps): Endpoint[] {
   const noSuchUser = hash('a password nobody has');
   const limitLogins = loginLimiter(loginLimitPerMinute);
+  /** Checking a password is costly by design: a few at a time leave the machine to the orders. */
+  const checks = pLimit(2);
 
   const newToken = () => {
     const expiresAt = new Date(Date.now() + REFRESH_TOKEN_DAYS * 86_400_000);
@@ -67,8 +71,14 @@ export function authEndpoints({ db, tokens, loginLimitPerMinute }: AuthDeps): En
       problems: ['invalid_credentials', 'validation_failed', 'rate_limited'],
       async handle({ body, request, response }) {
         const attempt = await limitLogins(request, response, body.email);
+        if (checks.pendingCount >= MAX_WAITING_LOGINS) {
+          response.setHeader('Retry-After', '2');
+          throw new OrderPlatformError('rate_limited', 'Too many logins at once. Please try again.');
+        }
         const user = await findUserByEmail(db, body.email);
-        const known = await verify(user?.passwordHash ?? (await noSuchUser), body.password);
+        const known = await checks(async () =>
+          verify(user?.passwordHash ?? (await noSuchUser), body.password),
+        );
         if (!user?.passwordHash || !known) {
           throw new OrderPlatformError('invalid_credentials', 'The email or the password is wrong.');
         }

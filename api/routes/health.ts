@@ -23,6 +23,7 @@ export function healthEndpoints({ readiness, metrics }: HealthDeps): Endpoint[] 
       tag: 'Operations',
       summary: 'Whether this process runs',
       access: 'public',
+      unlimited: true,
       answers: { 200: { description: 'It does', body: live } },
       async handle({ response }) {
         response.json({ status: 'ok' });
@@ -34,6 +35,7 @@ export function healthEndpoints({ readiness, metrics }: HealthDeps): Endpoint[] 
       tag: 'Operations',
       summary: 'Whether orders can be taken, and which parts answer',
       access: 'public',
+      unlimited: true,
       answers: {
         200: {
           description: '`ok`, or `degraded` when a part is down that orders can do without',
@@ -53,6 +55,7 @@ export function healthEndpoints({ readiness, metrics }: HealthDeps): Endpoint[] 
       tag: 'Operations',
       summary: 'Metrics in the Prometheus text format',
       access: 'public',
+      unlimited: true,
       answers: { 200: { description: 'The metrics', contentType: 'text/plain', body: z.string() } },
       async handle({ response }) {
         response.type('text/plain; version=0.0.4').send(await metrics());

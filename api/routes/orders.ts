@@ -146,6 +146,9 @@ export function orderEndpoints({ db, workflows, placing }: OrderDeps): Endpoint[
     }
     let outcome: 'done' | 'requested' = 'done';
     if (verdict === 'apply') {
+      if (expectedVersion !== undefined && expectedVersion !== before.version) {
+        throw new OrderPlatformError('version_conflict', `The order is at version ${before.version}.`);
+      }
       const wish = {
         by: actorOf(caller),
         ...(reason !== undefined && { reason }),

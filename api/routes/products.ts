@@ -5,7 +5,7 @@ import { OrderPlatformError } from '../../domain/errors.ts';
 import { type Endpoint, endpoint } from '../endpoint.ts';
 import { pageOf, pageQuery, readCursor, sendPage } from '../pagination.ts';
 import { etagOf, isNotModified } from '../preconditions.ts';
-import { currency, money, sku, text, timestamp } from '../schemas.ts';
+import { currency, money, queryInteger, sku, text, timestamp } from '../schemas.ts';
 
 const product = z
   .object({
@@ -23,7 +23,7 @@ const product = z
   })
   .meta({ id: 'Product' });
 
-const price = z.coerce.number().int().min(0).max(Number.MAX_SAFE_INTEGER);
+const price = queryInteger(0, Number.MAX_SAFE_INTEGER);
 const position = z.tuple([z.union([z.string().regex(/^[^\0]*$/), z.int()]), sku]);
 const CACHE_SECONDS = 30;
 

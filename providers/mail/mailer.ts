@@ -9,6 +9,8 @@ export interface Mail {
 
 /** The door to a mail server. */
 export interface Mailer {
+  /** How many messages it sends at once; more would wait in a queue of its own. */
+  concurrency: number;
   /**
    * Hands a message to the mail server.
    * Throws a MailRefused when the server refuses it for good, and any other error when trying again may help.

@@ -2,6 +2,8 @@ import { createConnection } from 'node:net';
 import { createTransport } from 'nodemailer';
 import { type Mail, type Mailer, MailRefused } from './mailer.ts';
 
+const MAX_CONNECTIONS = 8;
+
 /** A mailer that speaks SMTP with the server at `url` (`smtp://` or `smtps://`, with credentials where needed). */
 export function smtpMailer(url: string, from: string): Mailer {
   const { hostname, port, protocol } = new URL(url);
@@ -9,12 +11,14 @@ export function smtpMailer(url: string, from: string): Mailer {
   const transport = createTransport({
     url,
     pool: true,
-    maxConnections: 4,
+    maxConnections: MAX_CONNECTIONS,
+    maxRequeues: 0,
     connectionTimeout: 1_500,
     greetingTimeout: 1_500,
     socketTimeout: 3_000,
   });
   return {
+    concurrency: MAX_CONNECTIONS,
     async send(mail: Mail) {
       try {
         await transport.sendMail({

@@ -37,7 +37,10 @@ for (const file of readdirSync(folder)) {
   templates[format].set(name, engines[format].compile(source, { noEscape: format !== 'html', strict: true }));
 }
 
-/** Renders a template of templates/ with its variables. Throws where the template or a variable is missing. */
+/** A template or one of its variables is missing, or not what the template needs. Trying again will not help. */
+export class UnrenderableMail extends Error {}
+
+/** Renders a template of templates/ with its variables. Throws an UnrenderableMail. */
 export function renderMail(
   template: string,
   language: string,
@@ -48,6 +51,10 @@ export function renderMail(
     if (!compiled) throw new Error(`There is no template "${template}".`);
     return compiled({ ...variables, ...more, language });
   };
-  const subject = render('subject').replaceAll(/\s+/g, ' ').trim();
-  return { subject, text: render('text'), html: render('html', { subject }) };
+  try {
+    const subject = render('subject').replaceAll(/\s+/g, ' ').trim();
+    return { subject, text: render('text'), html: render('html', { subject }) };
+  } catch (error) {
+    throw new UnrenderableMail(error instanceof Error ? error.message : String(error), { cause: error });
+  }
 }
