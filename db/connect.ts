@@ -53,9 +53,11 @@ export function connect(url: string, options: { max: number; name: string }): { 
     idle_in_transaction_session_timeout: 15_000,
     keepAlive: true,
   });
-  pool.on('error', () => {
-    // An idle connection was lost; the pool opens another one when it is needed.
-  });
+  // A lost connection fails its query, and the pool opens another one. Without these listeners, of which the pool's own
+  // is off while a connection is lent out, losing one would end the process.
+  const ignore = (): void => undefined;
+  pool.on('error', ignore);
+  pool.on('connect', (client) => client.on('error', ignore));
   return { db: new Kysely<Schema>({ dialect: new PostgresDialect({ pool }) }), pool };
 }
 
