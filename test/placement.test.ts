@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { sql } from 'kysely';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { connect, type Db } from '../db/connect.ts';
 import { cancelOrder, findOrder, listOrderEvents } from '../db/orders.ts';
@@ -8,6 +9,7 @@ import type { PlacedOrder } from '../domain/order.ts';
 import { address } from './harness/http.ts';
 import { expectStockAddsUp } from './harness/invariants.ts';
 import { startStack, type TestStack } from './harness/stack.ts';
+import { eventually } from './harness/wait.ts';
 
 const JOHN = '550e8400-e29b-41d4-a716-446655440000';
 
@@ -139,6 +141,22 @@ test('an order whose short number is taken gets a longer one', async () => {
   const placed = await placeOrder(stack.db, second);
   expect(placed.number).toBe(orderNumber(second.orderId, 12));
   expect(placed.status).toBe('confirmed');
+});
+
+test('a connection lost in the middle of a transaction fails that transaction and nothing else', async () => {
+  const lost = pools[0]!.transaction().execute(async (trx) => {
+    const { rows } = await sql<{ pid: number }>`select pg_backend_pid() as pid`.execute(trx);
+    await sql`select pg_terminate_backend(${rows[0]!.pid})`.execute(stack.db);
+    await eventually('the connection is gone', async () => {
+      const { rows: left } = await sql`select from pg_stat_activity where pid = ${rows[0]!.pid}`.execute(
+        stack.db,
+      );
+      return left.length === 0;
+    });
+    await sql`select 1`.execute(trx);
+  });
+  await expect(lost).rejects.toThrow(/terminat|not queryable/);
+  expect((await sql`select 1`.execute(pools[0]!)).rows).toHaveLength(1);
 });
 
 test('a stale version cancels nothing', async () => {
