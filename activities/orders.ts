@@ -1,6 +1,6 @@
 import { ApplicationFailure } from '@temporalio/activity';
 import type { Db } from '../db/connect.ts';
-import * as orders from '../db/orders.ts';
+import * as cancelling from '../db/cancellation.ts';
 import * as placement from '../db/placement.ts';
 import type { Cancellation, OrderStatus, PlacedOrder } from '../domain/order.ts';
 
@@ -28,7 +28,7 @@ export interface PlacementResult extends Told {
 
 export type CancelResult =
   | ({ outcome: 'cancelled'; reason?: string } & Told)
-  | Extract<orders.CancelOutcome, { outcome: 'illegal' | 'version_conflict' }>;
+  | Extract<cancelling.CancelOutcome, { outcome: 'illegal' | 'version_conflict' }>;
 
 /** A first try to send may take so long; then the order goes on without it. */
 const FIRST_TRY_MS = 3_000;
@@ -71,7 +71,7 @@ export const createOrderActivities = ({ db, announce, countOutcome, send }: Orde
       cancellation: Cancellation,
       expectedVersion?: number,
     ): Promise<CancelResult> {
-      const cancelled = await orders
+      const cancelled = await cancelling
         .cancelOrder(db, orderId, cancellation, expectedVersion)
         .catch(failForGood);
       if (cancelled.outcome === 'illegal' || cancelled.outcome === 'version_conflict') return cancelled;

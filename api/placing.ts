@@ -9,7 +9,7 @@ import type { CancelRequest } from '../workflows/messages.ts';
 import type { OrderWorkflows } from './order-workflows.ts';
 import type { Outcomes } from './outcomes.ts';
 import { requestHashOf } from './preconditions.ts';
-import type { PlaceOrderRequest } from './routes/orders.ts';
+import type { PlaceOrderRequest } from './order-schemas.ts';
 import { actorOf, type Caller } from './tokens.ts';
 
 export interface PlacingRequest {

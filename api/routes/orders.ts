@@ -3,9 +3,10 @@ import type { Db } from '../../db/connect.ts';
 import { findOrder, findOrderByNumber, listOrderEvents, listOrders } from '../../db/orders.ts';
 import { claimKey } from '../../db/idempotency-keys.ts';
 import { illegalStep, OrderPlatformError } from '../../domain/errors.ts';
-import { judge, type Order, ORDER_STATUSES, PAYMENT_STATUSES, pendingOrder } from '../../domain/order.ts';
+import { judge, type Order, ORDER_STATUSES, pendingOrder } from '../../domain/order.ts';
 import { EVERYBODY, type Endpoint, endpoint } from '../endpoint.ts';
 import { usedKey, wasDoneBefore } from '../idempotent.ts';
+import { cancelOrder, order, ORDER_NUMBER, orderEvent, orderId, placeOrder } from '../order-schemas.ts';
 import type { OrderWorkflows } from '../order-workflows.ts';
 import { pageOf, pageQuery, readCursor, sendPage } from '../pagination.ts';
 import type { OrderPlacing } from '../placing.ts';
@@ -16,88 +17,9 @@ import {
   readIfMatch,
   readPreferredWait,
 } from '../preconditions.ts';
-import { address, currency, money, prose, sku, text, timestamp, uuid } from '../schemas.ts';
+import { sku, text, timestamp, uuid } from '../schemas.ts';
 import { actorOf, type Caller } from '../tokens.ts';
 import type { Request, Response } from 'express';
-
-const quantity = z.int().min(1).max(10_000);
-
-const placeOrder = z
-  .strictObject({
-    customerId: uuid.optional().meta({ description: 'Staff must name one; a customer may only name itself' }),
-    lines: z.array(z.strictObject({ sku, quantity })).min(1).max(100),
-    shippingAddress: address,
-    payment: z.strictObject({ method: z.literal('card'), token: text(200) }),
-    expectedTotal: money
-      .optional()
-      .meta({ description: 'Refuse the order (409) if it would cost anything else' }),
-    note: prose(2000).optional(),
-  })
-  .meta({ id: 'PlaceOrder' });
-export type PlaceOrderRequest = z.output<typeof placeOrder>;
-
-const cancelOrder = z.strictObject({ reason: prose(500).optional() }).meta({ id: 'CancelOrder' });
-
-const orderLine = z.object({
-  id: z.guid(),
-  sku: z.string(),
-  name: z.string(),
-  quantity: z.int(),
-  unitPrice: money,
-  total: money,
-  cancelledQuantity: z.int(),
-  shippedQuantity: z.int(),
-  returnedQuantity: z.int(),
-});
-
-const order = z
-  .object({
-    id: z.guid(),
-    number: z.string(),
-    workflowId: z.string(),
-    customerId: z.guid(),
-    status: z.enum(ORDER_STATUSES),
-    paymentStatus: z.enum(PAYMENT_STATUSES),
-    lines: z.array(orderLine),
-    currency,
-    subtotal: money,
-    total: money,
-    shippingAddress: address,
-    rejection: z
-      .object({
-        code: z.literal('insufficient_stock'),
-        items: z.array(z.object({ sku: z.string(), requested: z.int(), available: z.int() })),
-      })
-      .optional(),
-    cancellation: z.object({ reason: z.string().nullable(), by: z.string(), at: timestamp }).optional(),
-    shipments: z.array(z.object({ id: z.guid() })),
-    note: z.string().optional(),
-    version: z.int(),
-    createdAt: timestamp,
-    updatedAt: timestamp,
-  })
-  .meta({ id: 'Order' });
-
-const orderEvent = z
-  .object({
-    seq: z.int(),
-    type: z.string(),
-    at: timestamp,
-    actor: z.string(),
-    data: z.record(z.string(), z.unknown()),
-  })
-  .meta({ id: 'OrderEvent' });
-
-const NUMBER = /^[0-9A-HJKMNP-TV-Za-hjkmnp-tv-z]{5,6}-[0-9A-HJKMNP-TV-Za-hjkmnp-tv-z]{5,6}$/;
-const orderId = z.object({
-  id: z.union([
-    uuid,
-    z
-      .string()
-      .regex(NUMBER)
-      .transform((number) => number.toUpperCase()),
-  ]),
-});
 
 const position = z.tuple([timestamp, z.guid()]);
 const OrderHeaders = { ETag: 'The version of the order', Location: 'Where the order is' };
@@ -113,7 +35,7 @@ export interface OrderDeps {
 export function orderEndpoints({ db, workflows, placing }: OrderDeps): Endpoint[] {
   /** The order that the path names, if this caller may see it; an accepted one may not be in the database yet. */
   const load = async (idOrNumber: string, caller: Caller): Promise<Order> => {
-    const found = NUMBER.test(idOrNumber)
+    const found = ORDER_NUMBER.test(idOrNumber)
       ? await findOrderByNumber(db, idOrNumber)
       : ((await findOrder(db, idOrNumber)) ?? (await loadAccepted(idOrNumber)));
     if (!found || (caller.role === 'customer' && found.customerId !== caller.id)) {
