@@ -1,17 +1,11 @@
 import { createServer as createHttpServer } from 'node:http';
 import { Client } from '@temporalio/client';
-import { createLogger } from '../workers/logger.ts';
-import { createActivities } from '../activities/index.ts';
 import { apiEnvironment } from '../config/env.ts';
-import { connect } from '../db/connect.ts';
 import { notifyOutcome } from '../db/placement.ts';
-import { smtpMailer } from '../providers/mail/smtp.ts';
-import { connectTemporal } from '../workers/connection.ts';
-import { createOrderWorker } from '../workers/order-worker.ts';
-import { installRuntime } from '../workers/runtime.ts';
+import { signingSecret } from '../db/signing-secret.ts';
+import { openParts } from '../workers/parts.ts';
 import { untilShutdown } from '../workers/shutdown.ts';
 import { readinessOf } from './health.ts';
-import { createMetrics } from '../workers/metrics.ts';
 import { createOrderWorkflows } from './order-workflows.ts';
 import { listenForOutcomes } from './outcomes.ts';
 import { createOrderPlacing } from './placing.ts';
@@ -24,44 +18,25 @@ import { createServer } from './server.ts';
 import { accessTokens } from './tokens.ts';
 
 const environment = apiEnvironment();
-const logger = createLogger(environment.LOG_LEVEL, 'api');
-const sdkMetrics = await installRuntime(logger);
-const { connection, namespace } = await connectTemporal(logger);
-const { db, pool } = connect(environment.DATABASE_URL, {
-  max: environment.DATABASE_POOL_SIZE,
-  name: 'holdfast-api',
-});
-const mailer = smtpMailer(environment.SMTP_URL, environment.MAIL_FROM);
-const metrics = createMetrics(pool, sdkMetrics);
+const parts = await openParts('api', environment);
+const { logger, metrics, connection, namespace, db, mailer } = parts;
 const outcomes = listenForOutcomes(environment.DATABASE_URL, db, logger);
 
-const worker = environment.API_WORKER
-  ? await createOrderWorker({
-      connection,
-      namespace,
-      workflowBundle: environment.WORKFLOW_BUNDLE,
-      maxCachedWorkflows: environment.MAX_CACHED_WORKFLOWS,
-      activities: createActivities({
-        db,
-        mailer,
-        maxAttempts: environment.NOTIFICATION_MAX_ATTEMPTS,
-        countOutcome: metrics.countOutcome,
-        announce(placed) {
-          if (outcomes.settle(placed)) return;
-          notifyOutcome(db, placed.orderId).catch((error: unknown) =>
-            logger.warn({ err: error, orderId: placed.orderId }, 'An outcome could not be announced'),
-          );
-        },
-      }),
-    })
-  : undefined;
+const createWorker = () =>
+  parts.createWorker((placed) => {
+    if (outcomes.settle(placed)) return;
+    notifyOutcome(db, placed.orderId).catch((error: unknown) =>
+      logger.warn({ err: error, orderId: placed.orderId }, 'An outcome could not be announced'),
+    );
+  });
+const worker = environment.API_WORKER ? await createWorker() : undefined;
 
 const workflows = createOrderWorkflows({
   client: new Client({ connection, namespace }),
   logger,
   eager: worker !== undefined,
 });
-const tokens = accessTokens(environment.JWT_SECRET);
+const tokens = accessTokens(environment.JWT_SECRET ?? (await signingSecret(db)));
 const readiness = readinessOf([
   { name: 'postgres', needed: true, check: () => outcomes.ping() },
   {
@@ -99,8 +74,6 @@ await untilShutdown(worker, logger, () => {
   return new Promise((resolve) => server.close(resolve));
 });
 await outcomes.close();
-mailer.close();
-await connection.close();
-await db.destroy();
+await parts.close();
 logger.info('The API has stopped');
 process.exit();

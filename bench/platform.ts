@@ -82,7 +82,6 @@ export function createPlatform(): { start(): Promise<Platform>; stop(): Promise<
         smtpUrl: inbox.smtpUrl,
         workflowBundle,
         port,
-        jwtSecret: 'a-secret-that-is-only-used-by-the-benchmarks',
       };
       writeTemporalProfile(addresses);
       const { PATH, HOME } = process.env;

@@ -19,7 +19,7 @@ const shared = z.object({
 const api = shared.extend({
   HOST: z.string().default('127.0.0.1'),
   PORT: port.default(3000),
-  JWT_SECRET: z.string().min(32),
+  JWT_SECRET: z.string().min(32).optional(),
   API_WORKER: flag.default(true),
   RATE_LIMIT_PER_MINUTE: count.default(3000),
   LOGIN_LIMIT_PER_MINUTE: count.default(10),

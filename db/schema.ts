@@ -24,6 +24,11 @@ interface RefreshTokens {
   used_at: ColumnType<Date | null, Date | undefined, Date | null>;
 }
 
+interface SigningSecret {
+  only_one: Defaulted<boolean>;
+  secret: string;
+}
+
 interface IdempotencyKeys {
   caller: string;
   route: string;
@@ -135,6 +140,7 @@ interface Notifications {
 export interface Schema {
   'identity.users': Users;
   'identity.refresh_tokens': RefreshTokens;
+  'identity.signing_secret': SigningSecret;
   'identity.idempotency_keys': IdempotencyKeys;
   'catalogue.products': Products;
   'inventory.stock': Stock;

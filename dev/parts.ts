@@ -59,7 +59,6 @@ export function createParts(options: PartsOptions, addresses: Addresses): Parts 
   const env = serviceEnvironment(options.env, {
     ...addresses,
     port: ports.PORT,
-    jwtSecret: secrets.jwtSecret,
   });
   const part = (
     name: string,

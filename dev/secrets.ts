@@ -7,7 +7,6 @@ import { codeOf, StartFailure } from './failure.ts';
 export const demoWebhookSecret = 'whsec_aG9sZGZhc3QtbW9jay13ZWJob29rLXNlY3JldCEh';
 
 export interface Secrets {
-  readonly jwtSecret: string;
   readonly postgresPassword: string;
   readonly postgresSuperuserPassword: string;
 }
@@ -20,7 +19,6 @@ export function loadSecrets(dataDir: string): Secrets {
 
 function create(file: string): Secrets {
   const secrets: Secrets = {
-    jwtSecret: randomBytes(48).toString('base64url'),
     postgresPassword: randomBytes(24).toString('hex'),
     postgresSuperuserPassword: randomBytes(24).toString('hex'),
   };
@@ -55,14 +53,10 @@ function read(file: string): Secrets | undefined {
 
 function parse(text: string): Secrets | undefined {
   try {
-    const { jwtSecret, postgresPassword, postgresSuperuserPassword } = JSON.parse(text) as Record<
-      string,
-      unknown
-    >;
-    if (typeof jwtSecret !== 'string' || jwtSecret.length < 32) return undefined;
+    const { postgresPassword, postgresSuperuserPassword } = JSON.parse(text) as Record<string, unknown>;
     if (typeof postgresPassword !== 'string' || typeof postgresSuperuserPassword !== 'string')
       return undefined;
-    return { jwtSecret, postgresPassword, postgresSuperuserPassword };
+    return { postgresPassword, postgresSuperuserPassword };
   } catch {
     return undefined;
   }

@@ -17,7 +17,6 @@ export interface ServiceAddresses {
   temporalProfile: string;
   smtpUrl: string;
   port: number;
-  jwtSecret: string;
   workflowBundle: string;
 }
 
@@ -35,7 +34,6 @@ export function serviceEnvironment(env: NodeJS.ProcessEnv, own: ServiceAddresses
     SMTP_URL: own.smtpUrl,
     HOST: host,
     PORT: String(own.port),
-    JWT_SECRET: env['JWT_SECRET'] || own.jwtSecret,
     MOCK_WEBHOOK_SECRET: env['MOCK_WEBHOOK_SECRET'] || demoWebhookSecret,
     WORKFLOW_BUNDLE: own.workflowBundle,
   };

@@ -387,3 +387,13 @@ describe('who may do what', () => {
       expect((await api.request('GET', `/v1/orders/${id}`, { token })).body).toEqual(placed.body);
   });
 });
+
+test('without JWT_SECRET, processes on one database take one another’s tokens', async () => {
+  const [one, two] = await Promise.all([
+    stack.startApi({ JWT_SECRET: '' }),
+    stack.startApi({ JWT_SECRET: '' }),
+  ]);
+  const token = await one.api.login('john.smith@example.com');
+  expect(await two.api.request('GET', '/v1/orders', { token })).toMatchObject({ status: 200 });
+  expect(await stack.api.request('GET', '/v1/orders', { token })).toMatchObject({ status: 401 });
+});

@@ -1,43 +1,16 @@
 import { createServer } from 'node:http';
-import { createLogger } from './logger.ts';
-import { createActivities } from '../activities/index.ts';
-import { createMetrics } from './metrics.ts';
 import { workerEnvironment } from '../config/env.ts';
-import { connect } from '../db/connect.ts';
 import { notifyOutcome } from '../db/placement.ts';
-import { smtpMailer } from '../providers/mail/smtp.ts';
-import { connectTemporal } from './connection.ts';
-import { createOrderWorker } from './order-worker.ts';
-import { installRuntime } from './runtime.ts';
+import { openParts } from './parts.ts';
 import { untilShutdown } from './shutdown.ts';
 
 const environment = workerEnvironment();
-const logger = createLogger(environment.LOG_LEVEL, 'worker');
-const sdkMetrics = await installRuntime(logger);
-const { connection, namespace } = await connectTemporal(logger);
-const { db, pool } = connect(environment.DATABASE_URL, {
-  max: environment.DATABASE_POOL_SIZE,
-  name: 'holdfast-worker',
-});
-const mailer = smtpMailer(environment.SMTP_URL, environment.MAIL_FROM);
-const metrics = createMetrics(pool, sdkMetrics);
+const { logger, metrics, namespace, db, createWorker, close } = await openParts('worker', environment);
 
-const worker = await createOrderWorker({
-  connection,
-  namespace,
-  workflowBundle: environment.WORKFLOW_BUNDLE,
-  maxCachedWorkflows: environment.MAX_CACHED_WORKFLOWS,
-  activities: createActivities({
-    db,
-    mailer,
-    maxAttempts: environment.NOTIFICATION_MAX_ATTEMPTS,
-    countOutcome: metrics.countOutcome,
-    announce: (placed) => {
-      notifyOutcome(db, placed.orderId).catch((error: unknown) =>
-        logger.warn({ err: error, orderId: placed.orderId }, 'An outcome could not be announced'),
-      );
-    },
-  }),
+const worker = await createWorker(({ orderId }) => {
+  notifyOutcome(db, orderId).catch((error: unknown) =>
+    logger.warn({ err: error, orderId }, 'An outcome could not be announced'),
+  );
 });
 
 const health = createServer((request, response) => {
@@ -59,8 +32,6 @@ logger.info({ namespace }, 'The worker polls');
 
 await untilShutdown(worker, logger);
 health.close();
-mailer.close();
-await connection.close();
-await db.destroy();
+await close();
 logger.info('The worker has stopped');
 process.exit();

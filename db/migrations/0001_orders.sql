@@ -27,6 +27,12 @@ create table identity.refresh_tokens (
 create index refresh_tokens_family on identity.refresh_tokens (family);
 create index refresh_tokens_user on identity.refresh_tokens (user_id);
 
+-- what signs access tokens where the environment does not say; one row at the most
+create table identity.signing_secret (
+  only_one boolean primary key default true check (only_one),
+  secret text not null
+);
+
 create table identity.idempotency_keys (
   caller text not null,
   route text not null,
