@@ -1,8 +1,9 @@
 import { ApplicationFailure } from '@temporalio/activity';
 import type { Db } from '../db/connect.ts';
 import * as cancelling from '../db/cancellation.ts';
+import * as changing from '../db/order-changes.ts';
 import * as placement from '../db/placement.ts';
-import type { Cancellation, OrderStatus, PlacedOrder } from '../domain/order.ts';
+import type { Cancellation, OrderChange, OrderStatus, PlacedOrder } from '../domain/order.ts';
 
 export interface OrderActivityDeps {
   db: Db;
@@ -64,6 +65,15 @@ export const createOrderActivities = ({ db, announce, countOutcome, send }: Orde
         ...(await tell(placed.notificationId)),
       };
     },
+
+    /** Changes the order's shipping address or note. Idempotent. */
+    changeOrder: (
+      orderId: string,
+      change: OrderChange,
+      by: string,
+      expectedVersion?: number,
+    ): Promise<changing.ChangeOutcome> =>
+      changing.changeOrder(db, orderId, change, by, expectedVersion).catch(failForGood),
 
     /** Cancels the order and releases its stock, all or nothing, and tries once to tell the customer. Idempotent. */
     async cancelOrder(

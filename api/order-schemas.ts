@@ -34,6 +34,12 @@ const orderLine = z.object({
   returnedQuantity: z.int(),
 });
 
+/** The body of `PATCH /v1/orders/:id`. */
+export const changeOrder = z
+  .strictObject({ shippingAddress: address.optional(), note: prose(2000).nullable().optional() })
+  .refine((change) => Object.keys(change).length > 0, 'Name a shippingAddress, a note, or both')
+  .meta({ id: 'ChangeOrder' });
+
 /** An order, as every endpoint answers it. */
 export const order = z
   .object({

@@ -1,5 +1,6 @@
 import {
   type Client,
+  type WorkflowHandle,
   isGrpcServiceError,
   WorkflowExecutionAlreadyStartedError,
   WorkflowNotFoundError,
@@ -7,14 +8,21 @@ import {
   WorkflowUpdateRPCTimeoutOrCancelledError,
   type WorkflowStartOptions,
 } from '@temporalio/client';
-import { ApplicationFailure, type SearchAttributePair, TypedSearchAttributes } from '@temporalio/common';
+import {
+  ApplicationFailure,
+  type SearchAttributePair,
+  TypedSearchAttributes,
+  type UpdateDefinition,
+} from '@temporalio/common';
 import type { Logger } from 'pino';
 import { isErrorCode, OrderPlatformError } from '../domain/errors.ts';
 import { escapeMarkdown } from '../domain/markdown.ts';
 import { formatMoney } from '../domain/money.ts';
-import { orderWorkflowId, type PlacedOrder } from '../domain/order.ts';
+import { type OrderState, orderWorkflowId, type PlacedOrder } from '../domain/order.ts';
 import {
   type CancelRequest,
+  type ChangeRequest,
+  changeShippingAddressUpdate,
   cancelSignal,
   cancelUpdate,
   CUSTOMER_ID,
@@ -51,6 +59,11 @@ export interface OrderWorkflows {
    * and the wish is recorded, `closed` when there is no running workflow. Throws the domain error of a refusal.
    */
   cancel(orderId: string, request: CancelRequest, waitMs: number): Promise<'done' | 'requested' | 'closed'>;
+  /**
+   * Changes address or note through the workflow; `closed` when there is no running workflow. Throws the domain error
+   * of a refusal, and `unavailable` when no worker took it up within `waitMs`.
+   */
+  change(orderId: string, request: ChangeRequest, waitMs: number): Promise<'done' | 'closed'>;
 }
 
 export interface OrderWorkflowsOptions {
@@ -99,6 +112,27 @@ export function createOrderWorkflows({ client, logger, eager }: OrderWorkflowsOp
     }
   };
 
+  /** Runs an update; `undecided` when no worker took it up within `waitMs`. Throws the domain error of a refusal. */
+  const update = async (
+    handle: WorkflowHandle,
+    definition: UpdateDefinition<OrderState, [request: unknown]>,
+    request: unknown,
+    waitMs: number,
+  ): Promise<'done' | 'closed' | 'undecided'> => {
+    if (waitMs === 0) return 'undecided';
+    try {
+      await client.withDeadline(Date.now() + waitMs, () =>
+        handle.executeUpdate(definition, { args: [request] }),
+      );
+      return 'done';
+    } catch (error) {
+      if (error instanceof WorkflowNotFoundError) return 'closed';
+      if (error instanceof WorkflowUpdateFailedError) throw refusalOf(error);
+      if (error instanceof WorkflowUpdateRPCTimeoutOrCancelledError || isTimeout(error)) return 'undecided';
+      throw error;
+    }
+  };
+
   return {
     start: (accepted) =>
       start(accepted, { workflowIdReusePolicy: 'REJECT_DUPLICATE', workflowIdConflictPolicy: 'FAIL' }),
@@ -127,19 +161,8 @@ export function createOrderWorkflows({ client, logger, eager }: OrderWorkflowsOp
 
     async cancel(orderId, request, waitMs) {
       const handle = client.workflow.getHandle(orderWorkflowId(orderId));
-      try {
-        if (waitMs > 0) {
-          await client.withDeadline(Date.now() + waitMs, () =>
-            handle.executeUpdate(cancelUpdate, { args: [request] }),
-          );
-          return 'done';
-        }
-      } catch (error) {
-        if (error instanceof WorkflowNotFoundError) return 'closed';
-        if (error instanceof WorkflowUpdateFailedError) throw refusalOf(error);
-        const undecided = error instanceof WorkflowUpdateRPCTimeoutOrCancelledError || isTimeout(error);
-        if (!undecided) throw error;
-      }
+      const outcome = await update(handle, cancelUpdate, request, waitMs);
+      if (outcome !== 'undecided') return outcome;
       try {
         await client.withDeadline(Date.now() + RPC_DEADLINE_MS, () => handle.signal(cancelSignal, request));
         return 'requested';
@@ -147,6 +170,13 @@ export function createOrderWorkflows({ client, logger, eager }: OrderWorkflowsOp
         if (error instanceof WorkflowNotFoundError) return 'closed';
         throw error;
       }
+    },
+
+    async change(orderId, request, waitMs) {
+      const handle = client.workflow.getHandle(orderWorkflowId(orderId));
+      const outcome = await update(handle, changeShippingAddressUpdate, request, waitMs);
+      if (outcome !== 'undecided') return outcome;
+      throw new OrderPlatformError('unavailable', 'No worker took the change up in time. Please try again.');
     },
   };
 }

@@ -4,8 +4,15 @@ import { findPlacement } from '../db/placement.ts';
 import { type Price, quoteOrder } from '../db/products.ts';
 import { illegalStep, OrderPlatformError } from '../domain/errors.ts';
 import { lineIdFor, orderIdFor, orderNumber } from '../domain/ids.ts';
-import { judge, type Order, pendingOrder, type PlacedOrder, settledOrder } from '../domain/order.ts';
-import type { CancelRequest } from '../workflows/messages.ts';
+import {
+  judge,
+  type Order,
+  type OrderCommand,
+  pendingOrder,
+  type PlacedOrder,
+  settledOrder,
+} from '../domain/order.ts';
+import type { CancelRequest, ChangeRequest } from '../workflows/messages.ts';
 import type { OrderWorkflows } from './order-workflows.ts';
 import type { Outcomes } from './outcomes.ts';
 import { requestHashOf } from './preconditions.ts';
@@ -28,6 +35,8 @@ export interface OrderPlacing {
   place(wanted: PlacingRequest): Promise<{ order: Order; replayed: boolean }>;
   /** Cancels an order through its workflow, waiting up to `waitMs`. Throws the domain error of a refusal. */
   cancel(order: Order, request: CancelRequest, waitMs: number): Promise<'done' | 'requested'>;
+  /** Changes an order's address or note through its workflow. Throws the domain error of a refusal. */
+  change(order: Order, request: ChangeRequest, waitMs: number): Promise<void>;
 }
 
 export interface OrderPlacingDeps {
@@ -82,6 +91,25 @@ export function createOrderPlacing({ db, workflows, outcomes }: OrderPlacingDeps
     return await awaitOutcome(accepted, waitMs - FIRST_LOOK_MS, async () => true);
   };
 
+  /**
+   * An order whose workflow is not running has ended, which makes a command a repeat or illegal; or its workflow is
+   * lost, and goes on from the order's row, or from its start, under the same ID.
+   */
+  const reviveFor = async (command: OrderCommand, order: Order): Promise<'repeat' | 'apply'> => {
+    const now = await findOrder(db, order.id);
+    const { status } = now ?? order;
+    const verdict = judge(command, status);
+    if (verdict === 'illegal') {
+      throw new OrderPlatformError('invalid_transition', illegalStep(command, status), {
+        extra: { currentStatus: status },
+      });
+    }
+    if (verdict === 'repeat') return 'repeat';
+    const lost = (await findPlacedOrder(db, order.id)) ?? (await workflows.findAccepted(order.id));
+    if (lost && (await workflows.restart(lost)) && now) await recordRestart(db, order.id);
+    return 'apply';
+  };
+
   return {
     async place({ caller, key, route, request, waitMs }) {
       const orderId = orderIdFor(caller.id, route, key);
@@ -114,31 +142,22 @@ export function createOrderPlacing({ db, workflows, outcomes }: OrderPlacingDeps
     async cancel(order, request, waitMs) {
       const outcome = await workflows.cancel(order.id, request, waitMs);
       if (outcome !== 'closed') return outcome;
-
-      const now = await findOrder(db, order.id);
-      const verdict = judge('cancel', now?.status ?? order.status);
-      if (verdict === 'repeat') return 'done';
-      if (verdict === 'illegal') {
-        throw new OrderPlatformError(
-          'invalid_transition',
-          illegalStep('cancel', now?.status ?? order.status),
-          {
-            extra: { currentStatus: now?.status },
-          },
-        );
-      }
-      // The workflow is gone though the order lives: it goes on from its row, or from its start, and cancels.
-      const lost = (await findPlacedOrder(db, order.id)) ?? (await workflows.findAccepted(order.id));
-      if (lost && (await workflows.restart(lost)) && now) await recordRestart(db, order.id);
+      if ((await reviveFor('cancel', order)) === 'repeat') return 'done';
       const retried = await workflows.cancel(order.id, request, waitMs);
       if (retried !== 'closed') return retried;
-      throw new OrderPlatformError(
-        'unavailable',
-        'The workflow of this order is not running. Please try again.',
-      );
+      throw notRunning();
+    },
+
+    async change(order, request, waitMs) {
+      if ((await workflows.change(order.id, request, waitMs)) === 'done') return;
+      await reviveFor('change', order);
+      if ((await workflows.change(order.id, request, waitMs)) === 'closed') throw notRunning();
     },
   };
 }
+
+const notRunning = () =>
+  new OrderPlatformError('unavailable', 'The workflow of this order is not running. Please try again.');
 
 function customerOf(caller: Caller, request: PlaceOrderRequest): string {
   if (caller.role !== 'customer') {

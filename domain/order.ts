@@ -103,6 +103,12 @@ export interface Order {
   updatedAt: string;
 }
 
+/** What of a placed order may change until it is shipped; a note of null takes the note away. */
+export interface OrderChange {
+  shippingAddress?: Address | undefined;
+  note?: string | null | undefined;
+}
+
 /** What an operator sees: the result of the workflow `order` and the answer of its query `status`. */
 export interface OrderState {
   orderId: string;
@@ -111,10 +117,17 @@ export interface OrderState {
   reason?: string;
 }
 
+interface Transition {
+  from: readonly OrderStatus[];
+  /** The status it leads to; without one the order stays where it is. */
+  to?: OrderStatus;
+}
+
 /** Which commands are legal in which status, and the status they lead to. */
 const TRANSITIONS = {
   cancel: { from: ['pending', 'awaiting_payment', 'confirmed'], to: 'cancelled' },
-} as const satisfies Record<string, { from: readonly OrderStatus[]; to: OrderStatus }>;
+  change: { from: ['pending', 'awaiting_payment', 'confirmed', 'partially_shipped'] },
+} as const satisfies Record<string, Transition>;
 
 export type OrderCommand = keyof typeof TRANSITIONS;
 
@@ -123,9 +136,9 @@ export type OrderCommand = keyof typeof TRANSITIONS;
  * `illegal` now.
  */
 export function judge(command: OrderCommand, status: OrderStatus): 'apply' | 'repeat' | 'illegal' {
-  const { from, to } = TRANSITIONS[command];
+  const { from, to }: Transition = TRANSITIONS[command];
   if (status === to) return 'repeat';
-  return (from as readonly OrderStatus[]).includes(status) ? 'apply' : 'illegal';
+  return from.includes(status) ? 'apply' : 'illegal';
 }
 
 /** The workflow ID of an order. */

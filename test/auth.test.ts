@@ -305,6 +305,7 @@ describe('who may do what', () => {
     ['GET', '/v1/orders', [401, 200, 200, 200]],
     ['GET', `/v1/orders/${anything}`, [401, 404, 404, 404]],
     ['DELETE', `/v1/orders/${anything}`, [401, 404, 404, 404]],
+    ['PATCH', `/v1/orders/${anything}`, [401, 404, 404, 404], { note: 'x' }],
     ['GET', `/v1/orders/${anything}/events`, [401, 404, 404, 404]],
     ['POST', `/v1/orders/${anything}/cancel`, [401, 404, 404, 404]],
     ['GET', '/v1/inventory', [401, 403, 200, 200]],

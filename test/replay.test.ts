@@ -6,7 +6,7 @@ import type { WorkflowHandle } from '@temporalio/client';
 import { DefaultLogger, type History, Runtime, Worker } from '@temporalio/worker';
 import { describe, expect, inject, test } from 'vitest';
 import { freePort } from '../dev/ports.ts';
-import { orderOf } from './harness/http.ts';
+import { address, orderOf } from './harness/http.ts';
 import { startStack } from './harness/stack.ts';
 import { eventually } from './harness/wait.ts';
 
@@ -106,6 +106,13 @@ describe.runIf(recordAs)('recording', () => {
     });
     await handleOf(byUpdate.workflowId).result();
     await expectRecordedAs('cancelled-by-update', byUpdate.workflowId);
+
+    const changed = await place();
+    await stack.api.request('PATCH', `/v1/orders/${changed.id}`, {
+      token: stack.tokens.john,
+      body: { shippingAddress: { ...address, city: 'Shelbyville' }, note: 'moved' },
+    });
+    await expectRecordedAs('changed', changed.workflowId);
 
     const bySignal = await place();
     await handleOf(bySignal.workflowId).signal('cancel', { reason: 'by signal' });

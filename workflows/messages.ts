@@ -1,6 +1,6 @@
 import { defineSearchAttributeKey } from '@temporalio/common';
 import { defineQuery, defineSignal, defineUpdate } from '@temporalio/workflow';
-import type { OrderState } from '../domain/order.ts';
+import type { OrderChange, OrderState } from '../domain/order.ts';
 
 /** The task queue of everything Holdfast runs. */
 export const TASK_QUEUE = 'orders';
@@ -26,6 +26,17 @@ export const cancelSignal = defineSignal<[request: unknown]>('cancel');
 
 /** Cancels the order and answers how it ended. Fails with a code of domain/errors where that is not possible. */
 export const cancelUpdate = defineUpdate<OrderState, [request: unknown]>('cancel');
+
+/** What the API adds to the body of a change. */
+export interface ChangeRequest extends OrderChange {
+  by?: string;
+  expectedVersion?: number;
+}
+
+/** Changes the shipping address or the note; takes the body of `PATCH /v1/orders/:id`. */
+export const changeShippingAddressUpdate = defineUpdate<OrderState, [request: unknown]>(
+  'changeShippingAddress',
+);
 
 export const ORDER_STATUS = defineSearchAttributeKey('OrderStatus', 'KEYWORD');
 export const CUSTOMER_ID = defineSearchAttributeKey('CustomerId', 'KEYWORD');

@@ -17,11 +17,14 @@ import { WorkflowExecutionAlreadyStartedError } from '@temporalio/common';
 import type { Activities } from '../activities/index.ts';
 import type { CancelResult, Told } from '../activities/orders.ts';
 import { illegalStep } from '../domain/errors.ts';
+import { readOrderChange } from '../domain/order-change.ts';
 import { escapeMarkdown } from '../domain/markdown.ts';
 import {
   type Cancellation,
   isFinal,
   judge,
+  type OrderChange,
+  type OrderCommand,
   type OrderState,
   type OrderStatus,
   PENDING_VERSION,
@@ -31,13 +34,14 @@ import {
   type CancelRequest,
   cancelSignal,
   cancelUpdate,
+  changeShippingAddressUpdate,
   notificationWorkflowId,
   ORDER_STATUS,
   statusQuery,
 } from './messages.ts';
 import { notification } from './notification.ts';
 
-const { placeOrder, cancelOrder } = proxyLocalActivities<Activities>({
+const { placeOrder, cancelOrder, changeOrder } = proxyLocalActivities<Activities>({
   startToCloseTimeout: '10 seconds',
   retry: { initialInterval: '200 milliseconds', backoffCoefficient: 2, maximumInterval: '30 seconds' },
   localRetryThreshold: '5 seconds',
@@ -54,7 +58,13 @@ export async function order(accepted: PlacedOrder): Promise<OrderState> {
   setHandler(cancelUpdate, (input) => flow.cancel(readCancelRequest(input, 'temporal-update')), {
     validator(input: unknown) {
       assertWholeOrder(input);
-      flow.assertCancellable();
+      flow.assertLegal('cancel');
+    },
+  });
+  setHandler(changeShippingAddressUpdate, (input) => flow.change(input), {
+    validator(input: unknown) {
+      readChange(input);
+      flow.assertLegal('change');
     },
   });
   CancellationScope.current().cancelRequested.catch(() =>
@@ -97,14 +107,10 @@ class OrderFlow {
     await this.keepTelling(placed);
   }
 
-  /** Throws where the state forbids a cancellation; cancelling again what is cancelled is no error. */
-  assertCancellable(): void {
+  /** Throws where the state forbids a command; repeating the step taken is no error. */
+  assertLegal(command: OrderCommand): void {
     const { status } = this.state;
-    if (judge('cancel', status) === 'illegal') {
-      throw ApplicationFailure.nonRetryable(illegalStep('cancel', status), 'invalid_transition', {
-        currentStatus: status,
-      });
-    }
+    if (judge(command, status) === 'illegal') throw refusalOf(command, { outcome: 'illegal', status });
   }
 
   /** Cancels as a signal or Temporal itself asks for it: nobody hears an answer, so a refusal goes to the log. */
@@ -127,19 +133,34 @@ class OrderFlow {
         await condition(() => this.state.status !== 'pending');
       }
       while (this.cancelling) await condition(() => !this.cancelling);
-      this.assertCancellable();
+      this.assertLegal('cancel');
       if (this.state.status === 'cancelled') return this.state;
 
       this.cancelling = true;
       try {
         const cancelled = await cancelOrder(this.accepted.orderId, cancellation, expectedVersion);
-        if (cancelled.outcome !== 'cancelled') throw refusalOf(cancelled);
+        if (cancelled.outcome !== 'cancelled') throw refusalOf('cancel', cancelled);
         this.moveTo('cancelled', cancelled.reason);
         await this.keepTelling(cancelled);
         return this.state;
       } finally {
         this.cancelling = false;
       }
+    });
+  }
+
+  /** Changes the address or the note, once the order is placed. */
+  async change(input: unknown): Promise<OrderState> {
+    const { by, expectedVersion } = readSender(input, 'temporal-update');
+    const change = readChange(input);
+    return await this.step(async () => {
+      await condition(() => this.state.status !== 'pending');
+      this.assertLegal('change');
+      const changed = await changeOrder(this.accepted.orderId, change, by, expectedVersion);
+      if (changed.outcome === 'illegal' || changed.outcome === 'version_conflict') {
+        throw refusalOf('change', changed);
+      }
+      return this.state;
     });
   }
 
@@ -174,11 +195,13 @@ class OrderFlow {
   }
 }
 
-/** Why the database refused a cancellation, as a failure with its code of domain/errors. */
-function refusalOf(refused: Exclude<CancelResult, { outcome: 'cancelled' }>): ApplicationFailure {
+type Refused = Extract<CancelResult, { outcome: 'illegal' | 'version_conflict' }>;
+
+/** Why a command was refused, as a failure with its code of domain/errors. */
+function refusalOf(command: OrderCommand, refused: Refused): ApplicationFailure {
   if (refused.outcome === 'illegal') {
     const currentStatus = refused.status;
-    return ApplicationFailure.nonRetryable(illegalStep('cancel', currentStatus), 'invalid_transition', {
+    return ApplicationFailure.nonRetryable(illegalStep(command, currentStatus), 'invalid_transition', {
       currentStatus,
     });
   }
@@ -186,6 +209,13 @@ function refusalOf(refused: Exclude<CancelResult, { outcome: 'cancelled' }>): Ap
   return ApplicationFailure.nonRetryable(`The order is at version ${version}.`, 'version_conflict', {
     version,
   });
+}
+
+/** The change somebody typed or the API sent, without what the API adds. Throws `validation_failed`. */
+function readChange(input: unknown): OrderChange {
+  const change = readOrderChange(input);
+  if ('problem' in change) throw ApplicationFailure.nonRetryable(change.problem, 'validation_failed');
+  return change;
 }
 
 /** Single units cannot be cancelled yet; a request for some must not cancel all. */
@@ -199,11 +229,16 @@ function assertWholeOrder(input: unknown): void {
 }
 
 function readCancelRequest(input: unknown, by: string): CancelRequest {
-  const given = typeof input === 'object' && input !== null ? (input as Record<string, unknown>) : {};
+  const { reason } = (input ?? {}) as { reason?: unknown };
+  return { ...readSender(input, by), ...(typeof reason === 'string' && { reason: plainText(reason, 500) }) };
+}
+
+/** Who sent a message and which version of the order it is about, as far as it says so; else `door` is who. */
+function readSender(input: unknown, door: string): { by: string; expectedVersion?: number } {
+  const { by, expectedVersion } = (input ?? {}) as { by?: unknown; expectedVersion?: unknown };
   return {
-    by: typeof given.by === 'string' ? plainText(given.by, 200) : by,
-    ...(typeof given.reason === 'string' && { reason: plainText(given.reason, 500) }),
-    ...(Number.isInteger(given.expectedVersion) && { expectedVersion: given.expectedVersion as number }),
+    by: typeof by === 'string' ? plainText(by, 200) : door,
+    ...(Number.isInteger(expectedVersion) && { expectedVersion: expectedVersion as number }),
   };
 }
 

@@ -3,10 +3,18 @@ import type { Db } from '../../db/connect.ts';
 import { findOrder, findOrderByNumber, listOrderEvents, listOrders } from '../../db/orders.ts';
 import { claimKey } from '../../db/idempotency-keys.ts';
 import { illegalStep, OrderPlatformError } from '../../domain/errors.ts';
-import { judge, type Order, ORDER_STATUSES, pendingOrder } from '../../domain/order.ts';
+import { judge, type Order, ORDER_STATUSES, type OrderCommand, pendingOrder } from '../../domain/order.ts';
 import { EVERYBODY, type Endpoint, endpoint } from '../endpoint.ts';
 import { usedKey, wasDoneBefore } from '../idempotent.ts';
-import { cancelOrder, order, ORDER_NUMBER, orderEvent, orderId, placeOrder } from '../order-schemas.ts';
+import {
+  cancelOrder,
+  changeOrder,
+  order,
+  ORDER_NUMBER,
+  orderEvent,
+  orderId,
+  placeOrder,
+} from '../order-schemas.ts';
 import type { OrderWorkflows } from '../order-workflows.ts';
 import { pageOf, pageQuery, readCursor, sendPage } from '../pagination.ts';
 import type { OrderPlacing } from '../placing.ts';
@@ -20,6 +28,9 @@ import {
 import { sku, text, timestamp, uuid } from '../schemas.ts';
 import { actorOf, type Caller } from '../tokens.ts';
 import type { Request, Response } from 'express';
+
+/** A change has no 202: it is waited for, however short the caller's wait. */
+const MIN_CHANGE_WAIT_MS = 1_000;
 
 const position = z.tuple([timestamp, z.guid()]);
 const OrderHeaders = { ETag: 'The version of the order', Location: 'Where the order is' };
@@ -60,17 +71,9 @@ export function orderEndpoints({ db, workflows, placing }: OrderDeps): Endpoint[
     const before = await load(idOrNumber, caller);
     if (await wasDoneBefore(db, used, response)) return sendOrder(response, before);
 
-    const verdict = judge('cancel', before.status);
-    if (verdict === 'illegal') {
-      throw new OrderPlatformError('invalid_transition', illegalStep('cancel', before.status), {
-        extra: { currentStatus: before.status },
-      });
-    }
+    const verdict = assertCommandable('cancel', before, expectedVersion);
     let outcome: 'done' | 'requested' = 'done';
     if (verdict === 'apply') {
-      if (expectedVersion !== undefined && expectedVersion !== before.version) {
-        throw new OrderPlatformError('version_conflict', `The order is at version ${before.version}.`);
-      }
       const wish = {
         by: actorOf(caller),
         ...(reason !== undefined && { reason }),
@@ -248,6 +251,38 @@ export function orderEndpoints({ db, workflows, placing }: OrderDeps): Endpoint[
         cancel(request, response, params.id, caller, body.reason),
     }),
     endpoint({
+      method: 'patch',
+      path: '/v1/orders/:id',
+      tag: 'Orders',
+      summary: 'Change the shipping address or the note of an order that is not shipped',
+      access: EVERYBODY,
+      params: orderId,
+      body: changeOrder,
+      headers: { ...ifMatch, ...prefer },
+      answers: {
+        200: { description: 'The order as it is now', body: order, headers: { ETag: OrderHeaders.ETag } },
+      },
+      problems: [
+        'not_found',
+        'invalid_transition',
+        'version_conflict',
+        'validation_failed',
+        'invalid_header',
+      ],
+      async handle({ params, body, caller, request, response }) {
+        const expectedVersion = readIfMatch(request);
+        const before = await load(params.id, caller);
+        assertCommandable('change', before, expectedVersion);
+        const wish = {
+          ...body,
+          by: actorOf(caller),
+          ...(expectedVersion !== undefined && { expectedVersion }),
+        };
+        await placing.change(before, wish, readPreferredWait(request) || MIN_CHANGE_WAIT_MS);
+        sendOrder(response, await load(before.id, caller));
+      },
+    }),
+    endpoint({
       method: 'delete',
       path: '/v1/orders/:id',
       tag: 'Orders',
@@ -263,6 +298,24 @@ export function orderEndpoints({ db, workflows, placing }: OrderDeps): Endpoint[
       handle: ({ params, caller, request, response }) => cancel(request, response, params.id, caller),
     }),
   ];
+}
+
+/** Refuses at once what the state or a stale version forbids; the transaction that does it decides. */
+function assertCommandable(
+  command: OrderCommand,
+  before: Order,
+  expectedVersion?: number,
+): 'apply' | 'repeat' {
+  const verdict = judge(command, before.status);
+  if (verdict === 'illegal') {
+    throw new OrderPlatformError('invalid_transition', illegalStep(command, before.status), {
+      extra: { currentStatus: before.status },
+    });
+  }
+  if (verdict === 'apply' && expectedVersion !== undefined && expectedVersion !== before.version) {
+    throw new OrderPlatformError('version_conflict', `The order is at version ${before.version}.`);
+  }
+  return verdict;
 }
 
 function sendOrder(response: Response, found: Order): void {
