@@ -32,6 +32,8 @@ import {
 } from '../workflows/messages.ts';
 
 const RPC_DEADLINE_MS = 8_000;
+/** Right after they are registered Temporal does not know search attributes yet; later it may. */
+const SEARCH_ATTRIBUTES_RETRY_MS = 30_000;
 const NOT_FOUND = 5;
 const INVALID_ARGUMENT = 3;
 
@@ -74,14 +76,15 @@ export interface OrderWorkflowsOptions {
 }
 
 export function createOrderWorkflows({ client, logger, eager }: OrderWorkflowsOptions): OrderWorkflows {
-  let withSearchAttributes = true;
+  /** Until then orders start without search attributes, because Temporal did not know them. */
+  let unsearchableUntil = 0;
 
   const searchAttributes = (accepted: PlacedOrder) => {
     const pairs: SearchAttributePair[] = [
       { key: ORDER_STATUS, value: 'pending' },
       { key: CUSTOMER_ID, value: accepted.customerId },
     ];
-    return withSearchAttributes ? { typedSearchAttributes: new TypedSearchAttributes(pairs) } : {};
+    return Date.now() < unsearchableUntil ? {} : { typedSearchAttributes: new TypedSearchAttributes(pairs) };
   };
 
   type IdPolicies = Pick<WorkflowStartOptions, 'workflowIdReusePolicy' | 'workflowIdConflictPolicy'>;
@@ -103,9 +106,9 @@ export function createOrderWorkflows({ client, logger, eager }: OrderWorkflowsOp
       return true;
     } catch (error) {
       if (error instanceof WorkflowExecutionAlreadyStartedError) return false;
-      if (withSearchAttributes && isUnknownSearchAttribute(error)) {
+      if (Date.now() >= unsearchableUntil && isUnknownSearchAttribute(error)) {
         logger.warn('Temporal does not know the search attributes of orders; going on without them');
-        withSearchAttributes = false;
+        unsearchableUntil = Date.now() + SEARCH_ATTRIBUTES_RETRY_MS;
         return await start(accepted, policies);
       }
       throw error;

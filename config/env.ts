@@ -12,7 +12,7 @@ const shared = z.object({
   STOCK_MANAGER_EMAIL: z.email().default('stock@example.com'),
   LOG_LEVEL: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']).default('info'),
   WORKFLOW_BUNDLE: z.string().optional(),
-  MAX_CACHED_WORKFLOWS: count.default(1000),
+  MAX_CACHED_WORKFLOWS: count.default(300),
   NOTIFICATION_MAX_ATTEMPTS: count.default(20),
 });
 

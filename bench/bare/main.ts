@@ -21,7 +21,7 @@ const worker = await Worker.create({
   taskQueue,
   workflowsPath: fileURLToPath(new URL('workflows.ts', import.meta.url)),
   dataConverter: { payloadConverterPath },
-  maxCachedWorkflows: 1000,
+  maxCachedWorkflows: 300,
   maxConcurrentWorkflowTaskExecutions: 100,
   maxConcurrentLocalActivityExecutions: 100,
 });
