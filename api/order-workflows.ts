@@ -17,6 +17,7 @@ import {
 import type { Logger } from 'pino';
 import { isErrorCode, OrderPlatformError } from '../domain/errors.ts';
 import { escapeMarkdown } from '../domain/markdown.ts';
+import { orderIdPrefix } from '../domain/ids.ts';
 import { formatMoney } from '../domain/money.ts';
 import { type OrderState, orderWorkflowId, type PlacedOrder } from '../domain/order.ts';
 import {
@@ -56,6 +57,8 @@ export interface OrderWorkflows {
   restart(order: PlacedOrder): Promise<boolean>;
   /** The order as it was accepted, from the workflow's own history, or undefined. Needs no worker. */
   findAccepted(orderId: string): Promise<PlacedOrder | undefined>;
+  /** The same by the order's number, as soon as Temporal's visibility knows the workflow. */
+  findAcceptedByNumber(number: string): Promise<PlacedOrder | undefined>;
   /**
    * Cancels through the workflow. `done` when it is cancelled, `requested` when no worker took it up within `waitMs`
    * and the wish is recorded, `closed` when there is no running workflow. Throws the domain error of a refusal.
@@ -136,6 +139,25 @@ export function createOrderWorkflows({ client, logger, eager }: OrderWorkflowsOp
     }
   };
 
+  const findAccepted = async (orderId: string): Promise<PlacedOrder | undefined> => {
+    try {
+      const { history } = await client.withDeadline(Date.now() + RPC_DEADLINE_MS, () =>
+        client.workflowService.getWorkflowExecutionHistory({
+          namespace: client.options.namespace,
+          execution: { workflowId: orderWorkflowId(orderId) },
+          maximumPageSize: 1,
+        }),
+      );
+      const started = history?.events?.[0]?.workflowExecutionStartedEventAttributes;
+      const payload = started?.input?.payloads?.[0];
+      if (started?.workflowType?.name !== ORDER_WORKFLOW || !payload) return undefined;
+      return client.options.loadedDataConverter.payloadConverter.fromPayload<PlacedOrder>(payload);
+    } catch (error) {
+      if (isGrpcServiceError(error) && error.code === NOT_FOUND) return undefined;
+      throw error;
+    }
+  };
+
   return {
     start: (accepted) =>
       start(accepted, { workflowIdReusePolicy: 'REJECT_DUPLICATE', workflowIdConflictPolicy: 'FAIL' }),
@@ -143,23 +165,22 @@ export function createOrderWorkflows({ client, logger, eager }: OrderWorkflowsOp
     restart: (order) =>
       start(order, { workflowIdReusePolicy: 'ALLOW_DUPLICATE', workflowIdConflictPolicy: 'FAIL' }),
 
-    async findAccepted(orderId) {
-      try {
-        const { history } = await client.withDeadline(Date.now() + RPC_DEADLINE_MS, () =>
-          client.workflowService.getWorkflowExecutionHistory({
-            namespace: client.options.namespace,
-            execution: { workflowId: orderWorkflowId(orderId) },
-            maximumPageSize: 1,
-          }),
-        );
-        const started = history?.events?.[0]?.workflowExecutionStartedEventAttributes;
-        const payload = started?.input?.payloads?.[0];
-        if (started?.workflowType?.name !== ORDER_WORKFLOW || !payload) return undefined;
-        return client.options.loadedDataConverter.payloadConverter.fromPayload<PlacedOrder>(payload);
-      } catch (error) {
-        if (isGrpcServiceError(error) && error.code === NOT_FOUND) return undefined;
-        throw error;
+    findAccepted,
+
+    async findAcceptedByNumber(number) {
+      const query = `WorkflowId STARTS_WITH "${orderWorkflowId(orderIdPrefix(number))}"`;
+      const { executions } = await client.withDeadline(Date.now() + RPC_DEADLINE_MS, () =>
+        client.workflowService.listWorkflowExecutions({
+          namespace: client.options.namespace,
+          query,
+          pageSize: 10,
+        }),
+      );
+      for (const { execution } of executions ?? []) {
+        const accepted = await findAccepted(execution!.workflowId!.replace(orderWorkflowId(''), ''));
+        if (accepted?.number === number) return accepted;
       }
+      return undefined;
     },
 
     async cancel(orderId, request, waitMs) {

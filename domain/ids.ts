@@ -34,3 +34,13 @@ export function orderNumber(orderId: string, characters: 10 | 12 = 10): string {
   }
   return `${number.slice(0, characters / 2)}-${number.slice(characters / 2, characters)}`;
 }
+
+/** How the id of the order with this number begins: its first 48 bits, `xxxxxxxx-xxxx`. */
+export function orderIdPrefix(number: string): string {
+  let bits = 0n;
+  for (const character of number.replace('-', '').slice(0, 10)) {
+    bits = (bits << 5n) | BigInt(ALPHABET.indexOf(character));
+  }
+  const hex = (bits >> 2n).toString(16).padStart(12, '0');
+  return `${hex.slice(0, 8)}-${hex.slice(8)}`;
+}

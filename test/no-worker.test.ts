@@ -33,6 +33,11 @@ test('orders are accepted, can be read, replayed and cancelled, and end right wh
   expect(await read(kept.body.id)).toEqual(kept.body);
   const events = await api.request('GET', `/v1/orders/${kept.body.id}/events`, { token });
   expect(events).toMatchObject({ status: 200, body: { data: [], nextCursor: null } });
+  const byNumber = await eventually('the number leads to it', async () => {
+    const { status, body: found } = await api.request('GET', `/v1/orders/${kept.body.number}`, { token });
+    return status === 200 && found;
+  });
+  expect(byNumber).toEqual(kept.body);
   const stranger = await api.login('jane.doe@example.com');
   expect(await api.request('GET', `/v1/orders/${kept.body.id}`, { token: stranger })).toMatchObject({
     status: 404,

@@ -3,7 +3,14 @@ import type { Db } from '../../db/connect.ts';
 import { findOrder, findOrderByNumber, listOrderEvents, listOrders } from '../../db/orders.ts';
 import { claimKey } from '../../db/idempotency-keys.ts';
 import { illegalStep, OrderPlatformError } from '../../domain/errors.ts';
-import { judge, type Order, ORDER_STATUSES, type OrderCommand, pendingOrder } from '../../domain/order.ts';
+import {
+  judge,
+  type Order,
+  ORDER_STATUSES,
+  type OrderCommand,
+  pendingOrder,
+  type PlacedOrder,
+} from '../../domain/order.ts';
 import { EVERYBODY, type Endpoint, endpoint } from '../endpoint.ts';
 import { usedKey, wasDoneBefore } from '../idempotent.ts';
 import {
@@ -47,18 +54,14 @@ export function orderEndpoints({ db, workflows, placing }: OrderDeps): Endpoint[
   /** The order that the path names, if this caller may see it; an accepted one may not be in the database yet. */
   const load = async (idOrNumber: string, caller: Caller): Promise<Order> => {
     const found = ORDER_NUMBER.test(idOrNumber)
-      ? await findOrderByNumber(db, idOrNumber)
-      : ((await findOrder(db, idOrNumber)) ?? (await loadAccepted(idOrNumber)));
+      ? ((await findOrderByNumber(db, idOrNumber)) ??
+        pending(await workflows.findAcceptedByNumber(idOrNumber)))
+      : ((await findOrder(db, idOrNumber)) ?? pending(await workflows.findAccepted(idOrNumber)));
     if (!found || (caller.role === 'customer' && found.customerId !== caller.id)) {
       throw new OrderPlatformError('not_found', 'There is no such order.');
     }
     return found;
   };
-  const loadAccepted = async (id: string): Promise<Order | undefined> => {
-    const accepted = await workflows.findAccepted(id);
-    return accepted && pendingOrder(accepted);
-  };
-
   const cancel = async (
     request: Request,
     response: Response,
@@ -299,6 +302,8 @@ export function orderEndpoints({ db, workflows, placing }: OrderDeps): Endpoint[
     }),
   ];
 }
+
+const pending = (accepted: PlacedOrder | undefined): Order | undefined => accepted && pendingOrder(accepted);
 
 /** Refuses at once what the state or a stale version forbids; the transaction that does it decides. */
 function assertCommandable(
