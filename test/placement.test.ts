@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { sql } from 'kysely';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { connect, type Db } from '../db/connect.ts';
+import { connect, type Db, isDatabaseUnavailable } from '../db/connect.ts';
 import { cancelOrder } from '../db/cancellation.ts';
 import { findOrder, listOrderEvents } from '../db/orders.ts';
 import { placeOrder } from '../db/placement.ts';
@@ -156,7 +156,7 @@ test('a connection lost in the middle of a transaction fails that transaction an
     });
     await sql`select 1`.execute(trx);
   });
-  await expect(lost).rejects.toThrow(/terminat|not queryable/);
+  expect(await lost.then(() => 'no error', isDatabaseUnavailable)).toBe(true);
   expect((await sql`select 1`.execute(pools[0]!)).rows).toHaveLength(1);
 });
 
