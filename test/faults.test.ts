@@ -10,6 +10,7 @@ import { type RunningPostgres, startPostgres } from '../dev/postgres.ts';
 import { type RunningTemporal, startTemporal } from '../dev/temporal.ts';
 import type { Order } from '../domain/order.ts';
 import { type Api, type Answer, orderOf } from './harness/http.ts';
+import { endWithProcess } from './harness/end-with-process.ts';
 import { expectStockAddsUp } from './harness/invariants.ts';
 import type { Process } from './harness/processes.ts';
 import { startStack, type TestStack } from './harness/stack.ts';
@@ -24,6 +25,7 @@ let temporalOptions: Parameters<typeof startTemporal>[0];
 let stack: TestStack;
 let api: Api;
 let apiProcess: Process;
+let letGo: () => void;
 let token: string;
 
 beforeAll(async () => {
@@ -44,6 +46,7 @@ beforeAll(async () => {
     logFile: join(folder, 'temporal.log'),
   };
   [postgres, temporal] = await Promise.all([startPostgres(postgresOptions), startTemporal(temporalOptions)]);
+  letGo = endWithProcess(() => [postgres, temporal]);
   await migrateToLatest(postgres.url);
   await seedDemoData(postgres.url);
   stack = await startStack({
@@ -63,6 +66,7 @@ afterAll(async () => {
   await stack.stop();
   await temporal.stop();
   await postgres.stop();
+  letGo();
   rmSync(folder, { recursive: true, force: true });
 });
 

@@ -9,6 +9,7 @@ import { freePort } from '../../dev/ports.ts';
 import { startPostgres } from '../../dev/postgres.ts';
 import { findTemporalCli } from '../../dev/temporal-cli.ts';
 import { startTemporal } from '../../dev/temporal.ts';
+import { endWithProcess } from './end-with-process.ts';
 import { writeWorkflowBundle } from '../../workers/bundle.ts';
 
 /** The real parts that all test files share. Each file has a database and a Temporal namespace of its own. */
@@ -64,6 +65,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
     }),
     writeWorkflowBundle(workflowBundle),
   ]);
+  const letGo = endWithProcess(() => [postgres, temporal, inbox]);
   await migrateToLatest(postgres.url);
   await seedDemoData(postgres.url);
 
@@ -82,6 +84,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
     await inbox.stop();
     await temporal.stop();
     await postgres.stop();
+    letGo();
     rmSync(folder, { recursive: true, force: true });
   };
 }
