@@ -8,6 +8,7 @@ import {
   judge,
   type Order,
   type OrderCommand,
+  type OrderStatus,
   pendingOrder,
   type PlacedOrder,
   settledOrder,
@@ -97,14 +98,7 @@ export function createOrderPlacing({ db, workflows, outcomes }: OrderPlacingDeps
    */
   const reviveFor = async (command: OrderCommand, order: Order): Promise<'repeat' | 'apply'> => {
     const now = await findOrder(db, order.id);
-    const { status } = now ?? order;
-    const verdict = judge(command, status);
-    if (verdict === 'illegal') {
-      throw new OrderPlatformError('invalid_transition', illegalStep(command, status), {
-        extra: { currentStatus: status },
-      });
-    }
-    if (verdict === 'repeat') return 'repeat';
+    if (assertLegal(command, (now ?? order).status) === 'repeat') return 'repeat';
     const lost = (await findPlacedOrder(db, order.id)) ?? (await workflows.findAccepted(order.id));
     if (lost && (await workflows.restart(lost)) && now) await recordRestart(db, order.id);
     return 'apply';
@@ -154,6 +148,15 @@ export function createOrderPlacing({ db, workflows, outcomes }: OrderPlacingDeps
       if ((await workflows.change(order.id, request, waitMs)) === 'closed') throw notRunning();
     },
   };
+}
+
+/** Judges a command against the state table; throws `invalid_transition` where it is illegal. */
+export function assertLegal(command: OrderCommand, status: OrderStatus): 'apply' | 'repeat' {
+  const verdict = judge(command, status);
+  if (verdict !== 'illegal') return verdict;
+  throw new OrderPlatformError('invalid_transition', illegalStep(command, status), {
+    extra: { currentStatus: status },
+  });
 }
 
 const notRunning = () =>

@@ -2,9 +2,8 @@ import { z } from 'zod';
 import type { Db } from '../../db/connect.ts';
 import { findOrder, findOrderByNumber, listOrderEvents, listOrders } from '../../db/orders.ts';
 import { claimKey } from '../../db/idempotency-keys.ts';
-import { illegalStep, OrderPlatformError } from '../../domain/errors.ts';
+import { OrderPlatformError } from '../../domain/errors.ts';
 import {
-  judge,
   type Order,
   ORDER_STATUSES,
   type OrderCommand,
@@ -24,7 +23,7 @@ import {
 } from '../order-schemas.ts';
 import type { OrderWorkflows } from '../order-workflows.ts';
 import { pageOf, pageQuery, readCursor, sendPage } from '../pagination.ts';
-import type { OrderPlacing } from '../placing.ts';
+import { assertLegal, type OrderPlacing } from '../placing.ts';
 import {
   etagOf,
   markReplayed,
@@ -41,6 +40,8 @@ const MIN_CHANGE_WAIT_MS = 1_000;
 
 const position = z.tuple([timestamp, z.guid()]);
 const OrderHeaders = { ETag: 'The version of the order', Location: 'Where the order is' };
+/** What may stand against a command to an order; `validation_failed` comes with every body. */
+const commandProblems = ['not_found', 'invalid_transition', 'version_conflict', 'invalid_header'] as const;
 const prefer = { Prefer: { description: '`wait=<seconds>` (default 10, at most 30) or `respond-async`' } };
 const ifMatch = { 'If-Match': { description: 'Only if the order is still at this version (its ETag)' } };
 
@@ -241,15 +242,7 @@ export function orderEndpoints({ db, workflows, placing }: OrderDeps): Endpoint[
         200: { description: 'The order, cancelled', body: order, headers: { ETag: OrderHeaders.ETag } },
         202: { description: 'The wish is recorded; no worker has taken it up yet', body: order },
       },
-      problems: [
-        'not_found',
-        'invalid_transition',
-        'version_conflict',
-        'validation_failed',
-        'invalid_header',
-        'invalid_idempotency_key',
-        'idempotency_key_reused',
-      ],
+      problems: [...commandProblems, 'invalid_idempotency_key', 'idempotency_key_reused'],
       handle: ({ params, body, caller, request, response }) =>
         cancel(request, response, params.id, caller, body.reason),
     }),
@@ -265,13 +258,7 @@ export function orderEndpoints({ db, workflows, placing }: OrderDeps): Endpoint[
       answers: {
         200: { description: 'The order as it is now', body: order, headers: { ETag: OrderHeaders.ETag } },
       },
-      problems: [
-        'not_found',
-        'invalid_transition',
-        'version_conflict',
-        'validation_failed',
-        'invalid_header',
-      ],
+      problems: commandProblems,
       async handle({ params, body, caller, request, response }) {
         const expectedVersion = readIfMatch(request);
         const before = await load(params.id, caller);
@@ -297,7 +284,7 @@ export function orderEndpoints({ db, workflows, placing }: OrderDeps): Endpoint[
         200: { description: 'The order, cancelled', body: order, headers: { ETag: OrderHeaders.ETag } },
         202: { description: 'The wish is recorded; no worker has taken it up yet', body: order },
       },
-      problems: ['not_found', 'invalid_transition', 'version_conflict', 'invalid_header'],
+      problems: commandProblems,
       handle: ({ params, caller, request, response }) => cancel(request, response, params.id, caller),
     }),
   ];
@@ -311,12 +298,7 @@ function assertCommandable(
   before: Order,
   expectedVersion?: number,
 ): 'apply' | 'repeat' {
-  const verdict = judge(command, before.status);
-  if (verdict === 'illegal') {
-    throw new OrderPlatformError('invalid_transition', illegalStep(command, before.status), {
-      extra: { currentStatus: before.status },
-    });
-  }
+  const verdict = assertLegal(command, before.status);
   if (verdict === 'apply' && expectedVersion !== undefined && expectedVersion !== before.version) {
     throw new OrderPlatformError('version_conflict', `The order is at version ${before.version}.`);
   }
