@@ -18,6 +18,7 @@ COPY domain domain
 COPY db db
 COPY providers providers
 COPY activities activities
+COPY client client
 COPY workflows workflows
 COPY api api
 COPY workers workers

@@ -1,104 +1,194 @@
-import { ApplicationFailure } from '@temporalio/activity';
-import type { Db } from '../db/connect.ts';
-import * as cancelling from '../db/cancellation.ts';
-import * as changing from '../db/order-changes.ts';
-import * as placement from '../db/placement.ts';
-import type { Cancellation, OrderChange, OrderStatus, PlacedOrder } from '../domain/order.ts';
+import { activityInfo, cancellationSignal, log } from '@temporalio/activity';
+import { takeStep } from '../db/order-steps.ts';
+import { findOrderRecord } from '../db/orders.ts';
+import { placeOrder } from '../db/placement.ts';
+import { cancel, type CancelCommand, expirePayment } from '../domain/cancelling.ts';
+import { change } from '../domain/changing.ts';
+import { OrderPlatformError } from '../domain/errors.ts';
+import type { Cancellation, OrderChange, PlacedOrder } from '../domain/order.ts';
+import type { PaymentOutcome } from '../domain/paying.ts';
+import { advanceReturn, type ReturnCommand } from '../domain/returns.ts';
+import {
+  deliver,
+  type DeliverCommand,
+  reportLate,
+  sameShipment,
+  ship,
+  type ShipCommand,
+} from '../domain/shipping.ts';
+import type { CarrierProvider } from '../providers/carrier/carrier.ts';
+import { moveMoney, settlePayment } from './payments.ts';
+import {
+  createStepTaker,
+  failForGood,
+  type Refusal,
+  refuse,
+  type StepDeps,
+  type StepResult,
+} from './steps.ts';
 
-export interface OrderActivityDeps {
-  db: Db;
-  /** Tells whoever waits for the outcome of a placement. Must not throw. */
-  announce(placed: placement.Placement): void;
-  /** Counts how orders end. */
-  countOutcome(status: OrderStatus): void;
-  /** Sends a notification. */
-  send(notificationId: string): Promise<unknown>;
+export interface OrderActivityDeps extends StepDeps {
+  carrier: CarrierProvider;
+  /** The payment company of new orders. */
+  paymentProvider: string;
+  /** Who is told of orders that are late. */
+  stockManagerEmail: string;
 }
 
-/** A message about the order: with `told` it is dealt with, without it somebody has to keep trying to send it. */
-export interface Told {
-  notificationId: string;
-  told: boolean;
-}
+/** The shipment that a command made; `unbooked` where the carrier has to be asked by a regular activity first. */
+export type ShipResult =
+  | (StepResult & { shipmentId: string; bookingStands?: true })
+  | (Refusal & { bookingStands?: true })
+  | { unbooked: true };
 
-/** What the workflow has to know of a placement. It is stored in the history, so no more than that belongs here. */
-export interface PlacementResult extends Told {
-  status: OrderStatus;
-  reason?: string;
-}
+/** A carrier may take so long within a step; then a regular activity asks it. */
+const BOOKING_BUDGET_MS = 300;
+const PROVIDER_TIMEOUT_MS = 20_000;
 
-export type CancelResult =
-  | ({ outcome: 'cancelled'; reason?: string } & Told)
-  | Extract<cancelling.CancelOutcome, { outcome: 'illegal' | 'version_conflict' }>;
+export const createOrderActivities = (deps: OrderActivityDeps) => {
+  const { db, carrier, paymentProvider, stockManagerEmail } = deps;
+  const { follow, perform } = createStepTaker(deps);
+  const now = () => new Date().toISOString();
 
-/** A first try to send may take so long; then the order goes on without it. */
-const FIRST_TRY_MS = 3_000;
-
-export const createOrderActivities = ({ db, announce, countOutcome, send }: OrderActivityDeps) => {
-  const tell = async (notificationId: string): Promise<Told> => {
-    let timer: NodeJS.Timeout | undefined;
-    const tooLate = new Promise<boolean>((resolve) => {
-      timer = setTimeout(() => resolve(false), FIRST_TRY_MS);
-    });
-    const sent = send(notificationId).then(
-      () => true,
-      () => false,
-    );
-    const told = await Promise.race([sent, tooLate]);
-    clearTimeout(timer);
-    return { notificationId, told };
+  const book = async (orderId: string, command: ShipCommand, signal: AbortSignal): Promise<string> => {
+    const order = await findOrderRecord(db, orderId);
+    if (!order) throw new OrderPlatformError('not_found', 'There is no such order.');
+    const { shipmentId, trackingNumber } = command;
+    const request = { shipmentId, orderNumber: order.number, carrier: command.carrier, trackingNumber };
+    const booked = await carrier.book({ ...request, address: order.shippingAddress }, signal);
+    return booked.trackingNumber;
   };
+
+  /** Takes back the booking of a shipment that is not made. */
+  const unbook = <R extends object>(
+    { shipmentId }: ShipCommand,
+    result: R,
+  ): Promise<R & { bookingStands?: true }> =>
+    carrier.cancel(shipmentId, AbortSignal.timeout(BOOKING_BUDGET_MS)).then(
+      () => result,
+      () => ({ ...result, bookingStands: true }),
+    );
 
   return {
     /**
-     * Takes the stock and writes the order, all or nothing, and tries once to tell the customer. Idempotent by the
-     * order's id.
+     * Takes the stock, asks for the money and writes the order, or goes on from where an earlier try has come to; and
+     * tries once to tell the customer. Where the payment company takes longer the order stays `pending` and `unsettled`.
      */
-    async placeOrder(order: PlacedOrder, cancellation: Cancellation | null): Promise<PlacementResult> {
-      const placed = await placement.placeOrder(db, order, cancellation).catch(failForGood);
-      announce(placed);
-      if (!placed.replayed) countOutcome(placed.status);
-      const reason = placed.rejection?.code ?? placed.cancellation?.reason ?? undefined;
-      return {
-        status: placed.status,
-        ...(reason !== undefined && { reason }),
-        ...(await tell(placed.notificationId)),
-      };
+    async placeOrder(order: PlacedOrder, cancellation: Cancellation | null): Promise<StepResult> {
+      const placed =
+        (await placeOrder(db, order, paymentProvider, cancellation).catch(failForGood)) ??
+        (await takeStep(db, order.orderId, () => undefined));
+      return await follow(placed);
     },
+
+    /** Moves the money that an order has planned. Throws, to be tried again, where a payment company does not answer. */
+    async settlePayments(orderId: string): Promise<StepResult> {
+      const taken = await takeStep(db, orderId, () => undefined);
+      const notifications = new Set(taken.notificationIds);
+      let { record } = taken;
+      const signal = AbortSignal.any([cancellationSignal(), AbortSignal.timeout(PROVIDER_TIMEOUT_MS)]);
+      try {
+        await moveMoney(deps, record, signal, (moved) => {
+          ({ record } = moved);
+          for (const id of moved.notificationIds) notifications.add(id);
+          if (moved.became) deps.countOutcome(moved.became);
+        });
+      } catch (error) {
+        const { attempt } = activityInfo();
+        log.warn('A payment company does not answer as it should', {
+          orderId,
+          attempt,
+          reason: String(error),
+        });
+        throw error;
+      }
+      return await follow({ record, taken: true, notificationIds: [...notifications] });
+    },
+
+    /** Writes down what a payment company told of a payment, and what follows from it. Idempotent. */
+    notePayment: (
+      orderId: string,
+      paymentId: string,
+      outcome: PaymentOutcome,
+    ): Promise<StepResult | Refusal> =>
+      settlePayment(deps, orderId, paymentId, outcome)
+        .then((taken) => follow(taken))
+        .catch(refuse),
+
+    /** Tries once to tell what an order has still to tell, and to move what money it has still to move. */
+    followUp: (orderId: string) => perform(orderId, () => undefined),
+
+    /** Cancels an order whose payment has not come in time. */
+    expirePayment: (orderId: string) => perform(orderId, (order) => expirePayment(order, now())),
 
     /** Changes the order's shipping address or note. Idempotent. */
-    changeOrder: (
-      orderId: string,
-      change: OrderChange,
-      by: string,
-      expectedVersion?: number,
-    ): Promise<changing.ChangeOutcome> =>
-      changing.changeOrder(db, orderId, change, by, expectedVersion).catch(failForGood),
+    changeOrder: (orderId: string, wanted: OrderChange, by: string, expectedVersion?: number) =>
+      perform(orderId, (order) => change(order, wanted, by, now()), expectedVersion),
 
-    /** Cancels the order and releases its stock, all or nothing, and tries once to tell the customer. Idempotent. */
-    async cancelOrder(
+    /** Cancels what is not shipped, or single units of it: the stock is released and the money follows. Idempotent. */
+    cancelOrder: (orderId: string, command: CancelCommand, expectedVersion?: number) =>
+      perform(orderId, (order) => cancel(order, command), expectedVersion, command.commandId),
+
+    /**
+     * Books a carrier and ships: the units leave the stock and are captured. Where the order refuses, a booking is taken
+     * back. Idempotent by the shipment's id. `trackingNumber` is that of a booking made before.
+     */
+    async shipOrder(
       orderId: string,
-      cancellation: Cancellation,
+      command: ShipCommand,
       expectedVersion?: number,
-    ): Promise<CancelResult> {
-      const cancelled = await cancelling
-        .cancelOrder(db, orderId, cancellation, expectedVersion)
-        .catch(failForGood);
-      if (cancelled.outcome === 'illegal' || cancelled.outcome === 'version_conflict') return cancelled;
-      if (cancelled.outcome === 'cancelled') countOutcome('cancelled');
-      const { reason, notificationId } = cancelled;
-      return { outcome: 'cancelled', ...(reason !== null && { reason }), ...(await tell(notificationId)) };
+      trackingNumber?: string,
+    ): Promise<ShipResult> {
+      try {
+        const order = await findOrderRecord(db, orderId);
+        const begins = order && !sameShipment(order, command) && ship(order, command);
+        if (begins && trackingNumber === undefined) {
+          trackingNumber = await book(orderId, command, AbortSignal.timeout(BOOKING_BUDGET_MS));
+        }
+        const shipped = await takeStep(
+          db,
+          orderId,
+          (current) =>
+            sameShipment(current, command)
+              ? undefined
+              : ship(current, { ...command, trackingNumber: trackingNumber ?? command.trackingNumber }),
+          { expectedVersion },
+        );
+        const { id: shipmentId } = sameShipment(shipped.record, command)!;
+        const result = { ...(await follow(shipped)), shipmentId };
+        return shipmentId === command.shipmentId ? result : await unbook(command, result);
+      } catch (error) {
+        if (error instanceof OrderPlatformError) return await unbook(command, refuse(error));
+        if (trackingNumber === undefined) return { unbooked: true };
+        return failForGood(error);
+      }
     },
+
+    /** Books a carrier for a shipment and answers with its tracking number. Idempotent by the shipment's id. */
+    bookCarrier: (orderId: string, command: ShipCommand): Promise<string> =>
+      book(
+        orderId,
+        command,
+        AbortSignal.any([cancellationSignal(), AbortSignal.timeout(PROVIDER_TIMEOUT_MS)]),
+      ),
+
+    /** Takes back the booking of a shipment that was not made. Idempotent. */
+    cancelBooking: (shipmentId: string): Promise<void> =>
+      carrier.cancel(
+        shipmentId,
+        AbortSignal.any([cancellationSignal(), AbortSignal.timeout(PROVIDER_TIMEOUT_MS)]),
+      ),
+
+    /** Records that shipments have arrived. Idempotent. */
+    deliverOrder: (orderId: string, command: DeliverCommand, expectedVersion?: number) =>
+      perform(orderId, (order) => deliver(order, command), expectedVersion),
+
+    /** Tells the stock manager, once, of an order that is not shipped in the promised time. */
+    reportLateOrder: (orderId: string) =>
+      perform(orderId, (order) => reportLate(order, stockManagerEmail, now())),
+
+    /** Takes a return one step on; receiving it puts its units back into stock and refunds them. Idempotent. */
+    advanceReturn: (orderId: string, returnId: string, command: ReturnCommand, by: string) =>
+      perform(orderId, (order) => advanceReturn(order, { returnId, command, by, at: now() })),
   };
 };
-
-/** Data that Postgres will never take (SQLSTATE class 22) fails at once; all else is tried again. */
-function failForGood(error: unknown): never {
-  const { code } = error as { code?: unknown };
-  if (typeof code === 'string' && code.startsWith('22')) {
-    throw ApplicationFailure.nonRetryable('The order cannot be stored.', 'validation_failed', {
-      sqlState: code,
-    });
-  }
-  throw error;
-}

@@ -47,6 +47,8 @@ export interface Endpoint<
   query?: Q;
   body?: B;
   bodyOptional?: boolean;
+  /** The handler gets the body as it came over the wire, in `request.body`: a Buffer. */
+  raw?: true;
   /** Not counted by the rate limit: probes come from the platform, whatever else its address does. */
   unlimited?: true;
   headers?: Record<string, { description: string; required?: boolean }>;
@@ -66,6 +68,13 @@ export const endpoint = <
 ): Endpoint => definition;
 
 const parseJson = express.json({ limit: '256kb', strict: false });
+const parseRaw = express.raw({ limit: '256kb', type: () => true });
+const readRaw: RequestHandler = (request, response, next) => {
+  parseRaw(request, response, (error?: unknown) => {
+    if (!Buffer.isBuffer(request.body)) request.body = Buffer.alloc(0);
+    next(error);
+  });
+};
 
 /** Adds an endpoint to the router: identify, limit, authorise, read, validate, handle. */
 export function mount(
@@ -97,7 +106,7 @@ export function mount(
     }
     next();
   };
-  const read: RequestHandler[] = definition.body ? [requireJson, parseJson] : [];
+  const read = definition.raw ? [readRaw] : definition.body ? [requireJson, parseJson] : [];
   const handle: RequestHandler = async (request, response) => {
     await definition.handle({
       params: definition.params && parseParams(definition.params, request.params),

@@ -93,16 +93,9 @@ function problemsOf(definition: Endpoint) {
     'unavailable',
   ]);
   if (definition.access !== 'public') codes.add('unauthenticated').add('forbidden');
-  if (definition.body) {
-    for (const code of [
-      'invalid_json',
-      'validation_failed',
-      'payload_too_large',
-      'unsupported_media_type',
-    ] as const) {
-      codes.add(code);
-    }
-  }
+  if (definition.body || definition.raw) codes.add('payload_too_large').add('unsupported_media_type');
+  if (definition.raw) codes.add('invalid_request');
+  if (definition.body) codes.add('invalid_json').add('validation_failed');
   if (definition.params) codes.add('not_found');
   const byStatus = new Map<number, ErrorCode[]>();
   for (const code of codes) {

@@ -1,5 +1,8 @@
 import { z } from 'zod';
-import { ORDER_STATUSES, PAYMENT_STATUSES } from '../domain/order.ts';
+import { SHIPMENT_STATUSES } from '../domain/order.ts';
+import { PAYMENT_STATUSES, PAYMENT_TYPES } from '../domain/payments.ts';
+import { RETURN_STATUSES } from '../domain/returns.ts';
+import { ORDER_STATUSES } from '../domain/states.ts';
 import { address, currency, money, prose, sku, text, timestamp, uuid } from './schemas.ts';
 
 const quantity = z.int().min(1).max(10_000);
@@ -19,8 +22,92 @@ export const placeOrder = z
   .meta({ id: 'PlaceOrder' });
 export type PlaceOrderRequest = z.output<typeof placeOrder>;
 
+const units = z
+  .array(z.strictObject({ lineId: uuid, quantity }))
+  .min(1)
+  .max(100);
+
 /** The body of `POST /v1/orders/:id/cancel`. */
-export const cancelOrder = z.strictObject({ reason: prose(500).optional() }).meta({ id: 'CancelOrder' });
+export const cancelOrder = z
+  .strictObject({
+    reason: prose(500).optional(),
+    lines: units.optional().meta({ description: 'Single units; without it everything that is not shipped' }),
+  })
+  .meta({ id: 'CancelOrder' });
+
+/** The body of `POST /v1/orders/:id/shipments`. */
+export const createShipment = z
+  .strictObject({
+    carrier: text(100),
+    trackingNumber: text(100).optional().meta({ description: 'Without it the carrier gives one' }),
+    lines: units.optional().meta({ description: 'Without it everything that is not shipped' }),
+  })
+  .meta({ id: 'CreateShipment' });
+
+/** The body of `PATCH /v1/shipments/:id`. */
+export const changeShipment = z
+  .strictObject({
+    status: z.enum(['in_transit', 'out_for_delivery', 'delivered']).optional(),
+    trackingNumber: text(100).optional(),
+  })
+  .refine((change) => Object.keys(change).length > 0, 'Name a status, a trackingNumber, or both')
+  .meta({ id: 'ChangeShipment' });
+
+const someUnits = z.array(z.object({ lineId: z.guid(), quantity: z.int() }));
+
+/** A shipment, as every endpoint answers it. */
+export const shipment = z
+  .object({
+    id: z.guid(),
+    orderId: z.guid(),
+    carrier: z.string(),
+    trackingNumber: z.string().nullable(),
+    status: z.enum(SHIPMENT_STATUSES),
+    lines: someUnits,
+    events: z.array(z.object({ status: z.enum(SHIPMENT_STATUSES), at: timestamp })),
+    createdAt: timestamp,
+  })
+  .meta({ id: 'Shipment' });
+
+/** A movement of money. */
+export const payment = z
+  .object({
+    id: z.guid(),
+    type: z.enum(PAYMENT_TYPES),
+    status: z.enum(['pending', 'succeeded', 'failed']),
+    amount: money,
+    currency,
+    provider: z.string(),
+    reason: z.string().optional(),
+    createdAt: timestamp,
+  })
+  .meta({ id: 'Payment' });
+
+/** The body of `POST /v1/orders/:id/refunds`. */
+export const createRefund = z
+  .strictObject({ amount: money.min(1), reason: prose(500).min(1) })
+  .meta({ id: 'CreateRefund' });
+
+/** The body of `POST /v1/orders/:id/returns`. */
+export const createReturn = z
+  .strictObject({ lines: units, reason: prose(500).min(1) })
+  .meta({ id: 'CreateReturn' });
+
+/** A return, as every endpoint answers it. */
+export const orderReturn = z
+  .object({
+    id: z.guid(),
+    orderId: z.guid(),
+    status: z.enum(RETURN_STATUSES),
+    lines: someUnits,
+    reason: z.string(),
+    createdAt: timestamp,
+    updatedAt: timestamp,
+  })
+  .meta({ id: 'Return' });
+
+/** The `:id` of a path that names a shipment or a return. */
+export const uuidId = z.object({ id: uuid });
 
 const orderLine = z.object({
   id: z.guid(),
@@ -55,13 +142,16 @@ export const order = z
     total: money,
     shippingAddress: address,
     rejection: z
-      .object({
-        code: z.literal('insufficient_stock'),
-        items: z.array(z.object({ sku: z.string(), requested: z.int(), available: z.int() })),
-      })
+      .union([
+        z.object({
+          code: z.literal('insufficient_stock'),
+          items: z.array(z.object({ sku: z.string(), requested: z.int(), available: z.int() })),
+        }),
+        z.object({ code: z.literal('payment_declined'), detail: z.string() }),
+      ])
       .optional(),
     cancellation: z.object({ reason: z.string().nullable(), by: z.string(), at: timestamp }).optional(),
-    shipments: z.array(z.object({ id: z.guid() })),
+    shipments: z.array(shipment),
     note: z.string().optional(),
     version: z.int(),
     createdAt: timestamp,

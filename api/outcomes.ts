@@ -1,22 +1,24 @@
 import pg from 'pg';
 import type { Logger } from 'pino';
 import type { Db } from '../db/connect.ts';
-import { findPlacement, OUTCOME_CHANNEL, type Placement } from '../db/placement.ts';
+import { findOrder } from '../db/orders.ts';
+import { OUTCOME_CHANNEL } from '../db/placement.ts';
+import type { Order } from '../domain/order.ts';
 
 interface Settler {
-  tell(placed: Placement): void;
+  tell(settled: Order): void;
   wake(): void;
 }
 
 /**
- * Where requests wait for the outcome of a placement. An outcome of this very process is handed over directly; one
+ * Where requests wait for their orders to be settled. An outcome of this very process is handed over directly; one
  * of another process comes by Postgres LISTEN/NOTIFY.
  */
 export interface Outcomes {
   /** From now on hears the outcome of an order. `wait` gives it, or undefined when it takes longer. */
-  expect(orderId: string): { wait(milliseconds: number): Promise<Placement | undefined>; forget(): void };
+  expect(orderId: string): { wait(milliseconds: number): Promise<Order | undefined>; forget(): void };
   /** Hands an outcome to those who wait for it here; `false` when nobody does. */
-  settle(placed: Placement): boolean;
+  settle(settled: Order): boolean;
   /** Asks Postgres over the connection that listens, which never waits behind other queries. */
   ping(): Promise<boolean>;
   /** Ends every wait now, as if its time were over: the process is going to stop. */
@@ -35,17 +37,17 @@ export function listenForOutcomes(databaseUrl: string, db: Db, logger: Logger): 
   let released = false;
   let retry: NodeJS.Timeout | undefined;
 
-  const settle = (placed: Placement): boolean => {
-    const settlers = waiting.get(placed.orderId);
+  const settle = (settled: Order): boolean => {
+    const settlers = waiting.get(settled.id);
     if (!settlers) return false;
-    for (const settler of settlers) settler.tell(placed);
+    for (const settler of settlers) settler.tell(settled);
     return true;
   };
 
   const lookUp = async (orderId: string): Promise<void> => {
     if (!waiting.has(orderId)) return;
-    const placed = await findPlacement(db, orderId);
-    if (placed) settle(placed);
+    const order = await findOrder(db, orderId);
+    if (order && order.status !== 'pending') settle(order);
   };
 
   const lookUpQuietly = (orderId: string): void => {
@@ -96,11 +98,11 @@ export function listenForOutcomes(databaseUrl: string, db: Db, logger: Logger): 
       for (const settlers of waiting.values()) for (const settler of settlers) settler.wake();
     },
     expect(orderId) {
-      let outcome: Placement | undefined;
+      let outcome: Order | undefined;
       let wake: (() => void) | undefined;
       const settler: Settler = {
-        tell(placed) {
-          outcome = placed;
+        tell(settled) {
+          outcome = settled;
           wake?.();
         },
         wake: () => wake?.(),

@@ -1,20 +1,11 @@
 import type { Db } from '../db/connect.ts';
-import { findOrder, findPlacedOrder, recordRestart } from '../db/orders.ts';
-import { findPlacement } from '../db/placement.ts';
+import { findOrder, findOrderRecord } from '../db/orders.ts';
 import { type Price, quoteOrder } from '../db/products.ts';
-import { illegalStep, OrderPlatformError } from '../domain/errors.ts';
+import type { OrderWorkflows } from '../client/order-workflows.ts';
+import { OrderPlatformError } from '../domain/errors.ts';
 import { lineIdFor, orderIdFor, orderNumber } from '../domain/ids.ts';
-import {
-  judge,
-  type Order,
-  type OrderCommand,
-  type OrderStatus,
-  pendingOrder,
-  type PlacedOrder,
-  settledOrder,
-} from '../domain/order.ts';
-import type { CancelRequest, ChangeRequest } from '../workflows/messages.ts';
-import type { OrderWorkflows } from './order-workflows.ts';
+import { type Order, pendingOrder, type PlacedOrder } from '../domain/order.ts';
+import { toOrder, toPlacedOrder } from '../domain/record.ts';
 import type { Outcomes } from './outcomes.ts';
 import { requestHashOf } from './preconditions.ts';
 import type { PlaceOrderRequest } from './order-schemas.ts';
@@ -28,30 +19,26 @@ export interface PlacingRequest {
   waitMs: number;
 }
 
-export interface OrderPlacing {
-  /**
-   * Accepts an order, starts its workflow and waits up to `waitMs` for the outcome. The same caller, route and key
-   * give the same order again (`replayed`), or `idempotency_key_reused` for another request.
-   */
-  place(wanted: PlacingRequest): Promise<{ order: Order; replayed: boolean }>;
-  /** Cancels an order through its workflow, waiting up to `waitMs`. Throws the domain error of a refusal. */
-  cancel(order: Order, request: CancelRequest, waitMs: number): Promise<'done' | 'requested'>;
-  /** Changes an order's address or note through its workflow. Throws the domain error of a refusal. */
-  change(order: Order, request: ChangeRequest, waitMs: number): Promise<void>;
-}
+/**
+ * Accepts an order, starts its workflow and waits up to `waitMs` for the outcome. The same caller, route and key give
+ * the same order again (`replayed`), or `idempotency_key_reused` for another request.
+ */
+export type PlaceOrder = (wanted: PlacingRequest) => Promise<{ order: Order; replayed: boolean }>;
 
-export interface OrderPlacingDeps {
+export interface PlacingDeps {
   db: Db;
   workflows: OrderWorkflows;
   outcomes: Outcomes;
+  /** The time within which an order is promised to be shipped. */
+  shipWithinMs: number;
 }
 
 /** Another process may have announced an outcome just before a replay began to listen: it looks once after so long. */
 const FIRST_LOOK_MS = 500;
 
-export function createOrderPlacing({ db, workflows, outcomes }: OrderPlacingDeps): OrderPlacing {
+export function createPlacing({ db, workflows, outcomes, shipWithinMs }: PlacingDeps): PlaceOrder {
   /** The order is accepted: that its outcome cannot be read now is no reason to refuse it. */
-  const lastLook = (orderId: string) => findPlacement(db, orderId).catch(() => undefined);
+  const lastLook = (orderId: string) => findOrder(db, orderId).catch(() => undefined);
 
   /** Hears the outcome of what `begin` begins; undefined where it says that it began nothing. */
   const awaitOutcome = async (
@@ -62,8 +49,8 @@ export function createOrderPlacing({ db, workflows, outcomes }: OrderPlacingDeps
     const outcome = outcomes.expect(accepted.orderId);
     try {
       if (!(await begin())) return undefined;
-      const placed = (await outcome.wait(waitMs)) ?? (waitMs > 0 && (await lastLook(accepted.orderId)));
-      return placed ? settledOrder(accepted, placed) : pendingOrder(accepted);
+      const settled = (await outcome.wait(waitMs)) ?? (waitMs > 0 && (await lastLook(accepted.orderId)));
+      return settled || pendingOrder(accepted);
     } finally {
       outcome.forget();
     }
@@ -71,11 +58,11 @@ export function createOrderPlacing({ db, workflows, outcomes }: OrderPlacingDeps
 
   /**
    * Answers a request whose order was accepted before: as it is now, waiting for its outcome where there is none yet.
-   * A workflow that ended before it placed its order (terminated, say) is started again.
+   * A workflow that ended before it settled its order (terminated, say) is started again.
    */
   const replay = async (orderId: string, requestHash: string, waitMs: number): Promise<Order | undefined> => {
-    const placed = await findPlacedOrder(db, orderId);
-    const accepted = placed ?? (await workflows.findAccepted(orderId));
+    const record = await findOrderRecord(db, orderId);
+    const accepted = record ? toPlacedOrder(record) : await workflows.findAccepted(orderId);
     if (!accepted) return undefined;
     if (accepted.requestHash !== requestHash) {
       throw new OrderPlatformError(
@@ -83,7 +70,7 @@ export function createOrderPlacing({ db, workflows, outcomes }: OrderPlacingDeps
         'This Idempotency-Key was used for an order with another body.',
       );
     }
-    if (placed) return await findOrder(db, orderId);
+    if (record && record.status !== 'pending') return toOrder(record);
     const awaited = await awaitOutcome(accepted, Math.min(waitMs, FIRST_LOOK_MS), async () => {
       await workflows.restart(accepted);
       return true;
@@ -92,75 +79,35 @@ export function createOrderPlacing({ db, workflows, outcomes }: OrderPlacingDeps
     return await awaitOutcome(accepted, waitMs - FIRST_LOOK_MS, async () => true);
   };
 
-  /**
-   * An order whose workflow is not running has ended, which makes a command a repeat or illegal; or its workflow is
-   * lost, and goes on from the order's row, or from its start, under the same ID.
-   */
-  const reviveFor = async (command: OrderCommand, order: Order): Promise<'repeat' | 'apply'> => {
-    const now = await findOrder(db, order.id);
-    if (assertLegal(command, (now ?? order).status) === 'repeat') return 'repeat';
-    const lost = (await findPlacedOrder(db, order.id)) ?? (await workflows.findAccepted(order.id));
-    if (lost && (await workflows.restart(lost)) && now) await recordRestart(db, order.id);
-    return 'apply';
-  };
+  return async ({ caller, key, route, request, waitMs }) => {
+    const orderId = orderIdFor(caller.id, route, key);
+    const requestHash = requestHashOf(request);
+    const again = async () => {
+      const order = await replay(orderId, requestHash, waitMs);
+      return order && { order, replayed: true };
+    };
 
-  return {
-    async place({ caller, key, route, request, waitMs }) {
-      const orderId = orderIdFor(caller.id, route, key);
-      const requestHash = requestHashOf(request);
-      const again = async () => {
-        const order = await replay(orderId, requestHash, waitMs);
-        return order && { order, replayed: true };
-      };
+    const customerId = customerOf(caller, request);
+    const skus = [...new Set(request.lines.map((line) => line.sku))];
+    const quote = await quoteOrder(db, { orderId, customerId, skus });
+    if (quote.requestHash !== null) return (await again())!;
 
-      const customerId = customerOf(caller, request);
-      const skus = [...new Set(request.lines.map((line) => line.sku))];
-      const quote = await quoteOrder(db, { orderId, customerId, skus });
-      if (quote.requestHash !== null) return (await again())!;
+    let accepted: PlacedOrder;
+    try {
+      const placedBy = actorOf(caller);
+      accepted = accept({ orderId, requestHash, customerId, placedBy, request, quote, shipWithinMs });
+    } catch (error) {
+      // What was accepted before stays accepted, whatever the catalogue says now.
+      const before = await again();
+      if (before) return before;
+      throw error;
+    }
 
-      let accepted: PlacedOrder;
-      try {
-        accepted = accept({ orderId, requestHash, customerId, placedBy: actorOf(caller), request, quote });
-      } catch (error) {
-        // What was accepted before stays accepted, whatever the catalogue says now.
-        const before = await again();
-        if (before) return before;
-        throw error;
-      }
-
-      const order = await awaitOutcome(accepted, waitMs, () => workflows.start(accepted));
-      if (order) return { order, replayed: false };
-      return (await again()) ?? { order: pendingOrder(accepted), replayed: true };
-    },
-
-    async cancel(order, request, waitMs) {
-      const outcome = await workflows.cancel(order.id, request, waitMs);
-      if (outcome !== 'closed') return outcome;
-      if ((await reviveFor('cancel', order)) === 'repeat') return 'done';
-      const retried = await workflows.cancel(order.id, request, waitMs);
-      if (retried !== 'closed') return retried;
-      throw notRunning();
-    },
-
-    async change(order, request, waitMs) {
-      if ((await workflows.change(order.id, request, waitMs)) === 'done') return;
-      await reviveFor('change', order);
-      if ((await workflows.change(order.id, request, waitMs)) === 'closed') throw notRunning();
-    },
+    const order = await awaitOutcome(accepted, waitMs, () => workflows.start(accepted));
+    if (order) return { order, replayed: false };
+    return (await again()) ?? { order: pendingOrder(accepted), replayed: true };
   };
 }
-
-/** Judges a command against the state table; throws `invalid_transition` where it is illegal. */
-export function assertLegal(command: OrderCommand, status: OrderStatus): 'apply' | 'repeat' {
-  const verdict = judge(command, status);
-  if (verdict !== 'illegal') return verdict;
-  throw new OrderPlatformError('invalid_transition', illegalStep(command, status), {
-    extra: { currentStatus: status },
-  });
-}
-
-const notRunning = () =>
-  new OrderPlatformError('unavailable', 'The workflow of this order is not running. Please try again.');
 
 function customerOf(caller: Caller, request: PlaceOrderRequest): string {
   if (caller.role !== 'customer') {
@@ -180,10 +127,19 @@ interface Acceptable {
   placedBy: string;
   request: PlaceOrderRequest;
   quote: Awaited<ReturnType<typeof quoteOrder>>;
+  shipWithinMs: number;
 }
 
 /** Fixes names, prices and the total. Throws `validation_failed` or `price_changed`. */
-function accept({ orderId, requestHash, customerId, placedBy, request, quote }: Acceptable): PlacedOrder {
+function accept({
+  orderId,
+  requestHash,
+  customerId,
+  placedBy,
+  request,
+  quote,
+  shipWithinMs,
+}: Acceptable): PlacedOrder {
   const prices = new Map(quote.prices.map((price) => [price.sku, price]));
   const errors = request.lines.flatMap((line, index) =>
     prices.has(line.sku)
@@ -218,12 +174,13 @@ function accept({ orderId, requestHash, customerId, placedBy, request, quote }: 
       },
     );
   }
+  const placedAt = new Date();
   return {
     orderId,
     number: orderNumber(orderId),
     customerId,
     placedBy,
-    placedAt: new Date().toISOString(),
+    placedAt: placedAt.toISOString(),
     requestHash,
     lines,
     currency: [...currencies][0]!,
@@ -231,5 +188,6 @@ function accept({ orderId, requestHash, customerId, placedBy, request, quote }: 
     shippingAddress: request.shippingAddress,
     payment: request.payment,
     ...(request.note ? { note: request.note } : {}),
+    shipBy: new Date(placedAt.getTime() + shipWithinMs).toISOString(),
   };
 }

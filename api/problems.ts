@@ -2,7 +2,7 @@ import type { ErrorRequestHandler, Request, RequestHandler, Response } from 'exp
 import type { Logger } from 'pino';
 import { isDatabaseUnavailable } from '../db/connect.ts';
 import { type ErrorCode, ERRORS, OrderPlatformError } from '../domain/errors.ts';
-import { isTemporalUnavailable } from './order-workflows.ts';
+import { isTemporalUnavailable } from '../client/calls.ts';
 
 const RETRY_AFTER_SECONDS = 2;
 

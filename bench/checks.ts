@@ -8,6 +8,7 @@ export interface Counts {
   orders: number;
   confirmed: number;
   cancelled: number;
+  delivered: number;
   workflows: number;
   /** Of orders whose message could not be sent at the first try. */
   notificationWorkflows: number;
@@ -23,29 +24,27 @@ export interface Counts {
 const RIGHT = new Set(['201 confirmed', '202 pending']);
 
 /**
- * Counts what the run left behind, with `cancelled` of its orders cancelled in the end, and says what of it is wrong:
+ * Counts what the run left behind, with so many of its orders cancelled and delivered in the end, and says what of it is wrong:
  * a fast platform that loses orders is no result.
  */
 export async function checkRun(
   db: Db,
   client: Client,
   rounds: { order: Round }[],
-  cancelled: number,
+  ended: { cancelled: number; delivered: number },
 ): Promise<{ counts: Counts; problems: string[] }> {
   const outcomes = rounds.flatMap(({ order }) => Object.entries(order.outcomes));
   const total = outcomes.reduce((sum, [, number]) => sum + number, 0);
   const others = outcomes.filter(([outcome]) => !RIGHT.has(outcome));
   const { rows } = await sql<Omit<Counts, 'workflows' | 'notificationWorkflows'>>`
     with held as (
-      select sku, sum(quantity - cancelled_quantity - shipped_quantity) as units
-      from ordering.order_lines join ordering.orders on orders.id = order_lines.order_id
-      where status not in ('rejected', 'cancelled')
-      group by sku
+      select sku, sum(reserved_quantity) as units from ordering.order_lines where reserved_quantity > 0 group by sku
     )
     select
       (select count(*) from ordering.orders) as orders,
       (select count(*) from ordering.orders where status = 'confirmed') as confirmed,
       (select count(*) from ordering.orders where status = 'cancelled') as cancelled,
+      (select count(*) from ordering.orders where status = 'delivered' and payment_status = 'captured') as delivered,
       (select count(*) from messaging.notifications where status <> 'sent') as "unsentMessages",
       (select count(*) from inventory.stock left join held using (sku)
         where reserved <> coalesce(held.units, 0) or reserved > on_hand) as "wrongSkus"
@@ -59,9 +58,12 @@ export async function checkRun(
   const problems = [
     ...others.map(([outcome, number]) => `${number} orders were answered with: ${outcome}`),
     counts.orders !== total && `${total} orders were sent, ${counts.orders} are there`,
-    counts.confirmed !== total - cancelled &&
-      `${total - cancelled} orders should be confirmed, ${counts.confirmed} are`,
-    counts.cancelled !== cancelled && `${cancelled} orders were cancelled, ${counts.cancelled} are`,
+    counts.confirmed !== total - ended.cancelled - ended.delivered &&
+      `${total - ended.cancelled - ended.delivered} orders should be confirmed, ${counts.confirmed} are`,
+    counts.cancelled !== ended.cancelled &&
+      `${ended.cancelled} orders were cancelled, ${counts.cancelled} are`,
+    counts.delivered !== ended.delivered &&
+      `${ended.delivered} orders were delivered, ${counts.delivered} are, and paid for`,
     counts.orders !== counts.workflows && `${counts.orders} orders have ${counts.workflows} workflows`,
     counts.unsentMessages > 0 && `${counts.unsentMessages} messages were not sent`,
     counts.wrongSkus > 0 && `the stock of ${counts.wrongSkus} skus does not add up`,

@@ -2,10 +2,17 @@ import { parseArgs } from 'node:util';
 import { Client, Connection } from '@temporalio/client';
 import { fail, paint, say, step, warn } from '../dev/report.ts';
 import { checkRun } from './checks.ts';
-import { costOf, type HistoryCost } from './histories.ts';
+import { costOf } from './histories.ts';
 import { describeMachine, memoryOf } from './machine.ts';
 import { measureRound, type Round, type Subject } from './measure.ts';
-import { addProducts, cancelOrders, logIn, newestOrders, untilMessagesAreSent } from './orders.ts';
+import {
+  addProducts,
+  cancelOrders,
+  deliverOrders,
+  logIn,
+  newestOrders,
+  untilMessagesAreSent,
+} from './orders.ts';
 import { createPlatform, type Platform } from './platform.ts';
 import { printComparison, printResults, readResults, type Results, saveResults } from './report.ts';
 import { startGenerator } from './rounds.ts';
@@ -92,11 +99,15 @@ async function measure(
   const histories = await step(
     'Histories',
     () => readHistories(running, client),
-    ({ placed }) => `of ${placed.length} orders, then cancelled`,
+    ({ placed }) => `of ${placed.length} orders, then cancelled or delivered`,
   );
   const { counts, problems } = await step(
     'Checks',
-    () => checkRun(running.db, client, [warmUp, ...many, ...one], HISTORIES),
+    () =>
+      checkRun(running.db, client, [warmUp, ...many, ...one], {
+        cancelled: HISTORIES,
+        delivered: HISTORIES,
+      }),
     (checked) => (checked.problems.length > 0 ? 'failed' : `${checked.counts.orders} orders add up`),
   );
   await Promise.all([subjects.bare.generator.stop(), subjects.order.generator.stop(), connection.close()]);
@@ -138,17 +149,16 @@ async function measured(
   return round;
 }
 
-/** What orders cost Temporal: some of the newest ones as placed, and the same ones again after they are cancelled. */
-async function readHistories(
-  { db, url }: Platform,
-  client: Client,
-): Promise<{ placed: HistoryCost[]; cancelled: HistoryCost[] }> {
-  const ids = await newestOrders(db, HISTORIES);
-  const costs = () => Promise.all(ids.map((id) => costOf(client, `order-${id}`)));
-  const placed = await costs();
+/** What orders cost Temporal: some of the newest ones as placed, then half of them cancelled, half shipped and delivered. */
+async function readHistories({ db, url }: Platform, client: Client): Promise<Results['histories']> {
+  const ids = await newestOrders(db, 2 * HISTORIES);
+  const costs = (some: string[]) => Promise.all(some.map((id) => costOf(client, `order-${id}`)));
+  const placed = await costs(ids);
   const [staff] = await logIn(url, 'staff');
-  await cancelOrders(url, staff!, ids);
+  const [toCancel, toDeliver] = [ids.slice(0, HISTORIES), ids.slice(HISTORIES)];
+  await cancelOrders(url, staff!, toCancel);
+  await deliverOrders(url, staff!, toDeliver);
   await untilMessagesAreSent(db);
   await Promise.all(ids.map((id) => client.workflow.getHandle(`order-${id}`).result()));
-  return { placed, cancelled: await costs() };
+  return { placed, cancelled: await costs(toCancel), delivered: await costs(toDeliver) };
 }

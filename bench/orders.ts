@@ -40,6 +40,18 @@ export async function cancelOrders(url: string, token: string, ids: string[]): P
   for (const id of ids) await post(`${url}/v1/orders/${id}/cancel`, { reason: 'bench' }, token);
 }
 
+/** Ships orders whole, and records their delivery. */
+export async function deliverOrders(url: string, token: string, ids: string[]): Promise<void> {
+  for (const id of ids) {
+    const shipment = await post<{ id: string }>(
+      `${url}/v1/orders/${id}/shipments`,
+      { carrier: 'bench' },
+      token,
+    );
+    await post(`${url}/v1/shipments/${shipment.id}/deliver`, {}, token);
+  }
+}
+
 /** Waits until every message that orders gave rise to is handed over: the last thing their workflows do for now. */
 export async function untilMessagesAreSent(db: Db): Promise<void> {
   for (const deadline = Date.now() + 30_000; ; await delay(20)) {

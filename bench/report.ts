@@ -18,7 +18,7 @@ export interface Results {
   plan: Record<string, number>;
   many: Pair[];
   one: Pair[];
-  histories: { placed: HistoryCost[]; cancelled: HistoryCost[] };
+  histories: { placed: HistoryCost[]; cancelled: HistoryCost[]; delivered: HistoryCost[] };
   memory: Record<string, { rssMb: number; peakMb: number }>;
   counts: Counts;
   problems: string[];
@@ -46,6 +46,7 @@ export function printResults(results: Results): void {
   for (const [name, costs] of [
     ['placed', histories.placed],
     ['placed and cancelled', histories.cancelled],
+    ['paid, shipped, delivered', histories.delivered],
   ] as const) {
     const median = (read: (cost: HistoryCost) => number) => spreadOf(costs.map(read)).median;
     const [events, tasks, actions] = [
@@ -54,13 +55,13 @@ export function printResults(results: Results): void {
       median((cost) => cost.actions),
     ];
     say(
-      `  ${name.padEnd(22)} ${events} history events, ${tasks} workflow tasks, ${actions} billable actions`,
+      `  ${name.padEnd(24)} ${events} history events, ${tasks} workflow tasks, ${actions} billable actions`,
     );
   }
   const eager = histories.placed.filter((cost) => cost.eager).length / histories.placed.length;
-  say(`  ${'started eagerly'.padEnd(22)} ${percent(eager)} of the ${histories.placed.length} newest`);
+  say(`  ${'started eagerly'.padEnd(24)} ${percent(eager)} of the ${histories.placed.length} newest`);
   say(
-    `  ${'notification workflows'.padEnd(22)} ${counts.notificationWorkflows} (messages that failed at the first try)`,
+    `  ${'notification workflows'.padEnd(24)} ${counts.notificationWorkflows} (messages that failed at the first try)`,
   );
 
   heading('Memory');

@@ -4,6 +4,9 @@ const port = z.coerce.number().int().min(1).max(65535);
 const flag = z.enum(['true', 'false']).transform((value) => value === 'true');
 const count = z.coerce.number().int().min(1);
 
+/** As printed in .env.example: it signs nothing but the webhooks of companies that are not there. */
+export const EXAMPLE_WEBHOOK_SECRET = 'whsec_aG9sZGZhc3QtbW9jay13ZWJob29rLXNlY3JldCEh';
+
 const shared = z.object({
   DATABASE_URL: z.url({ protocol: /^postgres(ql)?$/ }),
   DATABASE_POOL_SIZE: count.default(12),
@@ -13,12 +16,32 @@ const shared = z.object({
   LOG_LEVEL: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']).default('info'),
   WORKFLOW_BUNDLE: z.string().optional(),
   MAX_CACHED_WORKFLOWS: count.default(300),
+  WORKER_DEPLOYMENT_NAME: z
+    .string()
+    .regex(/^(?!__)[^.:]+$/, 'Temporal takes no ".", no ":" and no "__" at the start')
+    .default('holdfast'),
+  WORKER_BUILD_ID: z.string().optional(),
   NOTIFICATION_MAX_ATTEMPTS: count.default(20),
+  PAYMENT_PROVIDER: z.enum(['mock', 'stripe']).default('mock'),
+  STRIPE_API_KEY: z.string().optional(),
+  STRIPE_WEBHOOK_SECRET: z.string().optional(),
+  MOCK_WEBHOOK_SECRET: z.string().startsWith('whsec_').default(EXAMPLE_WEBHOOK_SECRET),
+  PAYMENT_TIMEOUT_SECONDS: z.coerce.number().positive().default(1800),
+  RECONCILE_INTERVAL_SECONDS: count.default(60),
 });
+
+/** Who pays through Stripe has to say with which account. */
+const withStripe = (environment: z.infer<typeof shared>, context: z.RefinementCtx): void => {
+  for (const name of ['STRIPE_API_KEY', 'STRIPE_WEBHOOK_SECRET'] as const) {
+    if (environment.PAYMENT_PROVIDER !== 'stripe' || environment[name] !== undefined) continue;
+    context.addIssue({ code: 'custom', path: [name], message: 'needed with PAYMENT_PROVIDER=stripe' });
+  }
+};
 
 const api = shared.extend({
   HOST: z.string().default('127.0.0.1'),
   PORT: port.default(3000),
+  SHIP_WITHIN_HOURS: z.coerce.number().positive().default(48),
   JWT_SECRET: z.string().min(32).optional(),
   API_WORKER: flag.default(true),
   RATE_LIMIT_PER_MINUTE: count.default(3000),
@@ -40,10 +63,10 @@ export type ApiEnvironment = z.infer<typeof api>;
 export type WorkerEnvironment = z.infer<typeof worker>;
 
 /** The settings of an API process. Throws one readable error that names every bad or missing variable. */
-export const apiEnvironment = (): ApiEnvironment => parse(api);
+export const apiEnvironment = (): ApiEnvironment => parse(api.superRefine(withStripe));
 
 /** The settings of a worker process. Throws one readable error that names every bad or missing variable. */
-export const workerEnvironment = (): WorkerEnvironment => parse(worker);
+export const workerEnvironment = (): WorkerEnvironment => parse(worker.superRefine(withStripe));
 
 /** The settings of the migrate and seed commands. */
 export const databaseEnvironment = () => parse(database);

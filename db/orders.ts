@@ -1,7 +1,15 @@
 import { type SqlBool, sql } from 'kysely';
 import { jsonArrayFrom } from 'kysely/helpers/postgres';
-import { type Order, type OrderStatus, orderWorkflowId, type PlacedOrder } from '../domain/order.ts';
+import type { Order } from '../domain/order.ts';
+import type { Payment } from '../domain/payments.ts';
+import { type OrderRecord, toOrder } from '../domain/record.ts';
+import type { Return } from '../domain/returns.ts';
+import type { OrderStatus } from '../domain/states.ts';
 import type { Db } from './connect.ts';
+
+/** A time inside JSON as the API writes it: RFC 3339 UTC with milliseconds. */
+const rfc3339 = (column: string) =>
+  sql<string>`to_char(${sql.ref(column)} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')`;
 
 const selectOrders = (db: Db) =>
   db
@@ -9,24 +17,27 @@ const selectOrders = (db: Db) =>
     .select([
       'orders.id',
       'orders.number',
-      'orders.customer_id',
-      'orders.placed_by',
-      'orders.request_hash',
+      'orders.customer_id as customerId',
+      'orders.placed_by as placedBy',
+      'orders.request_hash as requestHash',
       'orders.status',
-      'orders.payment_status',
-      'orders.payment_method',
-      'orders.payment_token',
+      'orders.payment_status as paymentStatus',
+      'orders.payment_token as paymentToken',
+      'orders.payment_provider as provider',
       'orders.currency',
       'orders.total',
-      'orders.shipping_address',
+      'orders.shipping_address as shippingAddress',
       'orders.note',
       'orders.rejection',
       'orders.cancellation',
       'orders.version',
+      'orders.step',
+      'orders.pay_by',
+      'orders.ship_by',
       'orders.created_at',
       'orders.updated_at',
     ])
-    .select((builder) =>
+    .select((builder) => [
       jsonArrayFrom(
         builder
           .selectFrom('ordering.order_lines as line')
@@ -41,74 +52,105 @@ const selectOrders = (db: Db) =>
             'line.cancelled_quantity as cancelledQuantity',
             'line.shipped_quantity as shippedQuantity',
             'line.returned_quantity as returnedQuantity',
+            'line.reserved_quantity as reservedQuantity',
           ])
           .orderBy('line.position'),
       ).as('lines'),
-    );
+      jsonArrayFrom(
+        builder
+          .selectFrom('ordering.shipments as shipment')
+          .whereRef('shipment.order_id', '=', 'orders.id')
+          .select([
+            'shipment.id',
+            'shipment.order_id as orderId',
+            'shipment.carrier',
+            'shipment.tracking_number as trackingNumber',
+            'shipment.status',
+            'shipment.lines',
+            'shipment.events',
+            rfc3339('shipment.created_at').as('createdAt'),
+          ])
+          .orderBy('shipment.ordinal'),
+      ).as('shipments'),
+    ]);
+
+const selectRecords = (db: Db) =>
+  selectOrders(db).select((builder) => [
+    jsonArrayFrom(
+      builder
+        .selectFrom('ordering.payments as payment')
+        .whereRef('payment.order_id', '=', 'orders.id')
+        .select([
+          'payment.id',
+          'payment.type',
+          'payment.status',
+          'payment.amount',
+          'payment.provider',
+          'payment.reference',
+          'payment.authorization_id as authorizationId',
+          'payment.multicapture',
+          'payment.awaiting',
+          'payment.final',
+          'payment.reason',
+          'payment.return_id as returnId',
+          rfc3339('payment.created_at').as('createdAt'),
+        ])
+        .orderBy('payment.ordinal'),
+    ).as('payments'),
+    jsonArrayFrom(
+      builder
+        .selectFrom('ordering.returns as returned')
+        .whereRef('returned.order_id', '=', 'orders.id')
+        .select([
+          'returned.id',
+          'returned.order_id as orderId',
+          'returned.status',
+          'returned.lines',
+          'returned.reason',
+          rfc3339('returned.created_at').as('createdAt'),
+          rfc3339('returned.updated_at').as('updatedAt'),
+        ])
+        .orderBy('returned.ordinal'),
+    ).as('returns'),
+  ]);
 
 type OrderRow = Awaited<ReturnType<ReturnType<typeof selectOrders>['executeTakeFirstOrThrow']>>;
 
-const toOrder = (row: OrderRow): Order => ({
-  id: row.id,
-  number: row.number,
-  workflowId: orderWorkflowId(row.id),
-  customerId: row.customer_id,
-  status: row.status,
-  paymentStatus: row.payment_status,
-  lines: row.lines,
-  currency: row.currency,
-  subtotal: row.total,
-  total: row.total,
-  shippingAddress: row.shipping_address,
-  ...(row.rejection && { rejection: row.rejection }),
-  ...(row.cancellation && { cancellation: row.cancellation }),
-  shipments: [],
-  ...(row.note !== null && { note: row.note }),
-  version: row.version,
-  createdAt: row.created_at.toISOString(),
-  updatedAt: row.updated_at.toISOString(),
-});
+function toRecord(row: OrderRow & { payments?: Payment[]; returns?: Return[] }): OrderRecord {
+  const { note, rejection, cancellation, pay_by, ship_by, created_at, updated_at, ...rest } = row;
+  return {
+    payments: [],
+    returns: [],
+    ...rest,
+    ...(note !== null && { note }),
+    ...(rejection && { rejection }),
+    ...(cancellation && { cancellation }),
+    payBy: pay_by?.toISOString() ?? null,
+    shipBy: ship_by?.toISOString() ?? null,
+    createdAt: created_at.toISOString(),
+    updatedAt: updated_at.toISOString(),
+  };
+}
 
 /** The order with this id, or undefined. */
 export async function findOrder(db: Db, orderId: string): Promise<Order | undefined> {
   const row = await selectOrders(db).where('orders.id', '=', orderId).executeTakeFirst();
-  return row && toOrder(row);
+  return row && toOrder(toRecord(row));
 }
 
 /** The order with this number (`XXXXX-XXXXX`), or undefined. */
 export async function findOrderByNumber(db: Db, number: string): Promise<Order | undefined> {
   const row = await selectOrders(db).where('orders.number', '=', number).executeTakeFirst();
-  return row && toOrder(row);
+  return row && toOrder(toRecord(row));
 }
 
-/** A placed order as it was accepted: what its workflow needs to go on from its row. */
-export async function findPlacedOrder(db: Db, orderId: string): Promise<PlacedOrder | undefined> {
-  const row = await selectOrders(db).where('orders.id', '=', orderId).executeTakeFirst();
-  return (
-    row && {
-      orderId: row.id,
-      number: row.number,
-      customerId: row.customer_id,
-      placedBy: row.placed_by,
-      placedAt: row.created_at.toISOString(),
-      requestHash: row.request_hash,
-      lines: row.lines.map(({ id, sku, name, quantity, unitPrice }) => ({
-        id,
-        sku,
-        name,
-        quantity,
-        unitPrice,
-      })),
-      currency: row.currency,
-      total: row.total,
-      shippingAddress: row.shipping_address,
-      payment: { method: row.payment_method, token: row.payment_token },
-      ...(row.note !== null && { note: row.note }),
-    }
-  );
+/** All that is known of an order, or undefined. */
+export async function findOrderRecord(db: Db, orderId: string): Promise<OrderRecord | undefined> {
+  const row = await selectRecords(db).where('orders.id', '=', orderId).executeTakeFirst();
+  return row && toRecord(row);
 }
 
-/** Notes in the timeline that the order's workflow was lost and goes on from the order's row. */
+/** Notes in the timeline of an order that its workflow had to be started again. */
 export async function recordRestart(db: Db, orderId: string): Promise<void> {
   await sql`
     with counted as (
@@ -172,7 +214,7 @@ export async function listOrders(
     .orderBy('orders.id', 'desc')
     .limit(page.limit)
     .execute();
-  return rows.map(toOrder);
+  return rows.map((row) => toOrder(toRecord(row)));
 }
 
 const MAX_NAMED_CUSTOMERS = 100;
@@ -214,3 +256,26 @@ export async function listOrderEvents(
     .execute();
   return rows.map(({ at, ...event }) => ({ ...event, at: at.toISOString() }));
 }
+
+/** The id of the order that a payment, a shipment or a return belongs to, or undefined. */
+export async function orderIdOf(
+  db: Db,
+  kind: 'payments' | 'shipments' | 'returns',
+  id: string,
+): Promise<string | undefined> {
+  const row = await db
+    .selectFrom(`ordering.${kind}`)
+    .select('order_id')
+    .where('id', '=', id)
+    .executeTakeFirst();
+  return row?.order_id;
+}
+
+/** The shipments with this tracking number, of whichever orders. */
+export const findTracked = (db: Db, trackingNumber: string): Promise<{ id: string; orderId: string }[]> =>
+  db
+    .selectFrom('ordering.shipments')
+    .select(['id', 'order_id as orderId'])
+    .where('tracking_number', '=', trackingNumber)
+    .limit(100)
+    .execute();

@@ -1,55 +1,64 @@
 import { sql } from 'kysely';
-import { notificationIdFor, orderNumber } from '../domain/ids.ts';
-import type { Cancellation, OrderStatus, PlacedOrder, Rejection } from '../domain/order.ts';
+import { notificationIdFor, orderNumber, paymentIdFor } from '../domain/ids.ts';
+import {
+  type Cancellation,
+  PENDING_VERSION,
+  pendingOrder,
+  type PlacedOrder,
+  type Rejection,
+} from '../domain/order.ts';
+import { newPayment } from '../domain/payments.ts';
+import type { OrderRecord } from '../domain/record.ts';
+import type { OrderStatus } from '../domain/states.ts';
 import { type Db, violatedConstraint } from './connect.ts';
+import type { StepTaken } from './order-steps.ts';
 
-/** How the placement of an order ended. `replayed` when it had been placed before. */
-export interface Placement {
-  orderId: string;
+/**
+ * Places an order in one statement, which is one transaction and one round trip: locks the stock rows in sku order,
+ * checks them, reserves all of the lines or none, and writes the order, its lines, its timeline, the stock ledger, and
+ * the authorization to ask the payment company `provider` for, or the notification to send. The order is `pending` until
+ * it is paid for (`confirmed` where it costs nothing), `rejected` for want of stock, or `cancelled` when a cancellation
+ * came before the placement.
+ *
+ * The new stock is computed from what the lock returned, never from the row the update finds: under READ COMMITTED that
+ * is first the version of the statement's snapshot, and the table's checks would fail on numbers that are history.
+ *
+ * Idempotent by the order's id: placed twice, or twice at once, it takes stock once; undefined the second time.
+ */
+export async function placeOrder(
+  db: Db,
+  order: PlacedOrder,
+  provider: string,
+  cancellation: Cancellation | null = null,
+): Promise<StepTaken | undefined> {
+  try {
+    return await insertPlacement(db, order, provider, cancellation);
+  } catch (error) {
+    if (violatedConstraint(error) !== 'orders_number_key') throw error;
+    return await insertPlacement(
+      db,
+      { ...order, number: orderNumber(order.orderId, 12) },
+      provider,
+      cancellation,
+    );
+  }
+}
+
+interface PlacementRow {
   number: string;
   status: OrderStatus;
   rejection: Rejection | null;
   cancellation: Cancellation | null;
   version: number;
-  updatedAt: string;
-  notificationId: string;
-  replayed: boolean;
+  updatedAt: Date;
 }
-
-/**
- * Places an order in one statement, which is one transaction and one round trip: locks the stock rows in sku order,
- * checks them, reserves all of the lines or none, and writes the order, its lines, its timeline, the stock ledger
- * and the notification to send. The outcome is `confirmed`, `rejected` for want of stock, or `cancelled` when a
- * cancellation came before the placement.
- *
- * The new stock is computed from what the lock returned, never from the row the update finds: under READ COMMITTED that
- * is first the version of the statement's snapshot, and the table's checks would fail on numbers that are history.
- *
- * Idempotent by the order's id: placed twice, or twice at once, it takes stock once and tells the first outcome.
- */
-export async function placeOrder(
-  db: Db,
-  order: PlacedOrder,
-  cancellation: Cancellation | null = null,
-): Promise<Placement> {
-  try {
-    return (await insertPlacement(db, order, cancellation)) ?? (await existingPlacement(db, order.orderId));
-  } catch (error) {
-    if (violatedConstraint(error) !== 'orders_number_key') throw error;
-    const longer = { ...order, number: orderNumber(order.orderId, 12) };
-    return (await insertPlacement(db, longer, cancellation)) ?? (await existingPlacement(db, order.orderId));
-  }
-}
-
-type PlacementRow = Pick<Placement, 'number' | 'status' | 'rejection' | 'cancellation' | 'version'> & {
-  updated_at: Date;
-};
 
 async function insertPlacement(
   db: Db,
   order: PlacedOrder,
+  provider: string,
   cancellation: Cancellation | null,
-): Promise<Placement | undefined> {
+): Promise<StepTaken | undefined> {
   const { lines } = order;
   const given = cancellation === null ? null : JSON.stringify(cancellation);
   const { rows } = await sql<PlacementRow>`
@@ -85,19 +94,22 @@ async function insertPlacement(
       select case
           when ${given}::jsonb is not null then 'cancelled'
           when exists (select from rejection) then 'rejected'
+          when ${order.total}::bigint > 0 then 'pending'
           else 'confirmed'
         end as status
     ),
     placed as (
       insert into ordering.orders (
         id, number, customer_id, placed_by, request_hash, status, payment_method, payment_token, currency, total,
-        shipping_address, note, rejection, cancellation, last_event_seq, created_at
+        shipping_address, note, rejection, cancellation, last_event_seq, created_at, updated_at, version,
+        payment_provider, ship_by
       )
       select ${order.orderId}::uuid, ${order.number}, ${order.customerId}::uuid, ${order.placedBy},
         ${order.requestHash}, status, ${order.payment.method}, ${order.payment.token}, ${order.currency},
         ${order.total}::bigint, ${JSON.stringify(order.shippingAddress)}::jsonb, ${order.note ?? null}::text,
         (select body from rejection), ${given}::jsonb, case status when 'confirmed' then 3 else 2 end,
-        ${order.placedAt}::timestamptz
+        ${order.placedAt}::timestamptz, case status when 'pending' then ${order.placedAt}::timestamptz else now() end,
+        case status when 'pending' then ${PENDING_VERSION}::int else 1 end, ${provider}, ${order.shipBy ?? null}::timestamptz
       from outcome
       on conflict (id) do nothing
       returning *
@@ -107,7 +119,7 @@ async function insertPlacement(
       set on_hand = locked.on_hand, reserved = locked.reserved + wanted.quantity, version = locked.version + 1,
         updated_at = now()
       from wanted join locked on locked.sku = wanted.sku, placed
-      where stock.sku = locked.sku and placed.status = 'confirmed'
+      where stock.sku = locked.sku and placed.status in ('pending', 'confirmed')
       returning stock.sku, wanted.quantity, stock.on_hand, stock.reserved
     ),
     ledger as (
@@ -115,10 +127,18 @@ async function insertPlacement(
       select sku, 'reservation', quantity, ${order.orderId}::uuid, on_hand, reserved from reserved order by sku
     ),
     order_lines as (
-      insert into ordering.order_lines (order_id, position, id, sku, name, quantity, unit_price, cancelled_quantity)
+      insert into ordering.order_lines
+        (order_id, position, id, sku, name, quantity, unit_price, cancelled_quantity, reserved_quantity)
       select placed.id, position, wanted.id, sku, name, quantity, unit_price,
-        case placed.status when 'cancelled' then quantity else 0 end
+        case placed.status when 'cancelled' then quantity else 0 end,
+        case when placed.status in ('pending', 'confirmed') then quantity else 0 end
       from wanted, placed
+    ),
+    payment as (
+      insert into ordering.payments (id, order_id, ordinal, type, status, amount, currency, provider, created_at)
+      select ${paymentIdFor(order.orderId, 0)}::uuid, id, 0, 'authorization', 'pending', total, currency,
+        payment_provider, created_at
+      from placed where status = 'pending'
     ),
     timeline as (
       insert into ordering.order_events (order_id, seq, type, actor, data)
@@ -128,7 +148,7 @@ async function insertPlacement(
           (1, 'order.placed', placed_by, jsonb_build_object('total', total, 'currency', currency), true),
           (2, 'stock.reserved', 'system', jsonb_build_object('items', (
             select jsonb_agg(jsonb_build_object('sku', sku, 'quantity', quantity) order by position) from wanted
-          )), status = 'confirmed'),
+          )), status in ('pending', 'confirmed')),
           (3, 'order.confirmed', 'system', '{}', status = 'confirmed'),
           (2, 'order.rejected', 'system', rejection, status = 'rejected'),
           (2, 'order.cancelled', cancellation ->> 'by', jsonb_build_object('reason', cancellation -> 'reason'),
@@ -145,26 +165,52 @@ async function insertPlacement(
         end,
         'email', users.email, 'order-' || status, users.language, users.id, placed.id, 'order.' || status
       from placed join identity.users on users.id = placed.customer_id
+      where status <> 'pending'
     )
-    select number, status, rejection, cancellation, version, updated_at from placed
+    select number, status, rejection, cancellation, version, updated_at as "updatedAt" from placed
   `.execute(db);
-  return rows[0] && toPlacement(order.orderId, rows[0], false);
+  const row = rows[0];
+  if (!row) return undefined;
+  const event = notificationIdFor(order.orderId, `order.${row.status}`, 'email');
+  return {
+    record: recordOf(order, provider, row),
+    taken: true,
+    ...(row.status !== 'pending' && { became: row.status }),
+    notificationIds: row.status === 'pending' ? [] : [event],
+  };
 }
 
-/** How the placement of an order ended, or undefined where it has not been placed. */
-export async function findPlacement(db: Db, orderId: string): Promise<Placement | undefined> {
-  const row = await db
-    .selectFrom('ordering.orders')
-    .select(['number', 'status', 'rejection', 'cancellation', 'version', 'updated_at'])
-    .where('id', '=', orderId)
-    .executeTakeFirst();
-  return row && toPlacement(orderId, row, true);
-}
-
-async function existingPlacement(db: Db, orderId: string): Promise<Placement> {
-  const placed = await findPlacement(db, orderId);
-  if (!placed) throw new Error(`Order ${orderId} was neither placed nor there.`);
-  return placed;
+/** The order as the statement has written it. */
+function recordOf(order: PlacedOrder, provider: string, row: PlacementRow): OrderRecord {
+  const { workflowId: _w, subtotal: _s, ...pending } = pendingOrder(order);
+  const { number, status, rejection, cancellation, version, updatedAt } = row;
+  const holds = status === 'pending' || status === 'confirmed';
+  const record: OrderRecord = {
+    ...pending,
+    number,
+    status,
+    lines: pending.lines.map((line) => ({
+      ...line,
+      cancelledQuantity: status === 'cancelled' ? line.quantity : 0,
+      reservedQuantity: holds ? line.quantity : 0,
+    })),
+    ...(rejection && { rejection }),
+    ...(cancellation && { cancellation }),
+    payments: [],
+    returns: [],
+    placedBy: order.placedBy,
+    requestHash: order.requestHash,
+    paymentToken: order.payment.token,
+    provider,
+    payBy: null,
+    shipBy: order.shipBy ?? null,
+    version,
+    updatedAt: updatedAt.toISOString(),
+    step: 0,
+  };
+  if (status !== 'pending') return record;
+  const authorization = { type: 'authorization', amount: order.total, authorizationId: null } as const;
+  return { ...record, payments: [newPayment(record, order.placedAt, authorization)] };
 }
 
 /** The Postgres channel on which processes tell one another the ids of orders whose placement has ended. */
@@ -173,16 +219,4 @@ export const OUTCOME_CHANNEL = 'order_placed';
 /** Tells the other processes that a placement has ended. After its transaction: a NOTIFY inside serialises commits. */
 export async function notifyOutcome(db: Db, orderId: string): Promise<void> {
   await sql`select pg_notify(${OUTCOME_CHANNEL}, ${orderId})`.execute(db);
-}
-
-function toPlacement(orderId: string, row: PlacementRow, replayed: boolean): Placement {
-  const { updated_at, ...rest } = row;
-  const event = row.rejection ? 'order.rejected' : row.cancellation ? 'order.cancelled' : 'order.confirmed';
-  return {
-    orderId,
-    ...rest,
-    updatedAt: updated_at.toISOString(),
-    notificationId: notificationIdFor(orderId, event, 'email'),
-    replayed,
-  };
 }

@@ -1,6 +1,16 @@
 import type { ColumnType, Generated, JSONColumnType } from 'kysely';
 import type { Role } from '../domain/roles.ts';
-import type { Address, Cancellation, OrderStatus, PaymentStatus, Rejection } from '../domain/order.ts';
+import type {
+  Address,
+  Cancellation,
+  LineUnits,
+  Rejection,
+  Shipment,
+  ShipmentStatus,
+} from '../domain/order.ts';
+import type { Payment, PaymentStatus } from '../domain/payments.ts';
+import type { ReturnStatus } from '../domain/returns.ts';
+import type { OrderStatus } from '../domain/states.ts';
 
 type Defaulted<T> = Generated<T>;
 type Timestamp = ColumnType<Date, Date | string | undefined, Date | string>;
@@ -91,6 +101,10 @@ interface Orders {
   rejection: JSONColumnType<Rejection, string | null, string> | null;
   cancellation: JSONColumnType<Cancellation, string | null, string> | null;
   version: Defaulted<number>;
+  step: Defaulted<number>;
+  payment_provider: Defaulted<string>;
+  pay_by: ColumnType<Date | null, Date | undefined, Date | null>;
+  ship_by: ColumnType<Date | null, Date | undefined, Date | null>;
   last_event_seq: number;
   created_at: Timestamp;
   updated_at: Timestamp;
@@ -107,6 +121,7 @@ interface OrderLines {
   cancelled_quantity: Defaulted<number>;
   shipped_quantity: Defaulted<number>;
   returned_quantity: Defaulted<number>;
+  reserved_quantity: Defaulted<number>;
 }
 
 interface OrderEvents {
@@ -116,6 +131,50 @@ interface OrderEvents {
   at: Timestamp;
   actor: string;
   data: Json<Record<string, unknown>>;
+  command_id: string | null;
+}
+
+interface Payments {
+  id: string;
+  order_id: string;
+  ordinal: number;
+  type: Payment['type'];
+  status: Payment['status'];
+  amount: number;
+  currency: string;
+  provider: string;
+  reference: string | null;
+  authorization_id: string | null;
+  multicapture: Defaulted<boolean>;
+  awaiting: Defaulted<boolean>;
+  final: Defaulted<boolean>;
+  reason: string | null;
+  return_id: string | null;
+  created_at: Timestamp;
+  updated_at: Timestamp;
+}
+
+interface Shipments {
+  id: string;
+  order_id: string;
+  ordinal: number;
+  carrier: string;
+  tracking_number: string | null;
+  status: ShipmentStatus;
+  lines: Json<LineUnits[]>;
+  events: Json<Shipment['events']>;
+  created_at: Timestamp;
+}
+
+interface Returns {
+  id: string;
+  order_id: string;
+  ordinal: number;
+  status: ReturnStatus;
+  lines: Json<LineUnits[]>;
+  reason: string;
+  created_at: Timestamp;
+  updated_at: Timestamp;
 }
 
 interface Notifications {
@@ -148,5 +207,8 @@ export interface Schema {
   'ordering.orders': Orders;
   'ordering.order_lines': OrderLines;
   'ordering.order_events': OrderEvents;
+  'ordering.payments': Payments;
+  'ordering.shipments': Shipments;
+  'ordering.returns': Returns;
   'messaging.notifications': Notifications;
 }

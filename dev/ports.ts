@@ -1,3 +1,4 @@
+import { randomInt } from 'node:crypto';
 import { createServer } from 'node:net';
 import { once } from 'node:events';
 import { codeOf, messageOf, StartFailure } from './failure.ts';
@@ -69,14 +70,22 @@ export async function assertFree(port: number, variable: string): Promise<void> 
   }
 }
 
-/** A port that was free a moment ago, for tests. */
-export const freePort = (): Promise<number> => listenOnce(0);
+/** A free port for tests, below those that systems give to outgoing connections: none of them takes it meanwhile. */
+export async function freePort(): Promise<number> {
+  for (;;) {
+    const port = randomInt(20_000, 32_000);
+    try {
+      await listenOnce(port);
+      return port;
+    } catch (error) {
+      if (codeOf(error) !== 'EADDRINUSE') throw error;
+    }
+  }
+}
 
-async function listenOnce(port: number): Promise<number> {
+async function listenOnce(port: number): Promise<void> {
   const server = createServer().listen({ host, port, exclusive: true });
   await once(server, 'listening');
-  const address = server.address();
   server.close();
   await once(server, 'close');
-  return typeof address === 'object' && address ? address.port : port;
 }

@@ -3,9 +3,6 @@ import { linkSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { codeOf, StartFailure } from './failure.ts';
 
-/** Signs the mock webhooks unless `MOCK_WEBHOOK_SECRET` is set. Known to all, as printed in `.env.example`. */
-export const demoWebhookSecret = 'whsec_aG9sZGZhc3QtbW9jay13ZWJob29rLXNlY3JldCEh';
-
 export interface Secrets {
   readonly postgresPassword: string;
   readonly postgresSuperuserPassword: string;

@@ -3,7 +3,6 @@ import { join } from 'node:path';
 import { type ChildLike, type Launch, startChild, untilReady } from './child.ts';
 import { host, isSet } from './ports.ts';
 import { withoutPostgresVariables } from './postgres.ts';
-import { demoWebhookSecret } from './secrets.ts';
 import { withoutTemporalVariables } from './temporal.ts';
 import { projectDir } from './workflow-bundle.ts';
 
@@ -34,7 +33,6 @@ export function serviceEnvironment(env: NodeJS.ProcessEnv, own: ServiceAddresses
     SMTP_URL: own.smtpUrl,
     HOST: host,
     PORT: String(own.port),
-    MOCK_WEBHOOK_SECRET: env['MOCK_WEBHOOK_SECRET'] || demoWebhookSecret,
     WORKFLOW_BUNDLE: own.workflowBundle,
   };
 }

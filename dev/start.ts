@@ -13,7 +13,17 @@ import { watchCode } from './watch.ts';
 import { welcome } from './welcome.ts';
 import { projectDir } from './workflow-bundle.ts';
 
-const watched = ['api', 'workers', 'workflows', 'activities', 'db', 'domain', 'providers', 'config'];
+const watched = [
+  'api',
+  'workers',
+  'workflows',
+  'activities',
+  'client',
+  'db',
+  'domain',
+  'providers',
+  'config',
+];
 const patience = 1000;
 
 const started = performance.now();

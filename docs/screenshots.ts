@@ -24,12 +24,21 @@ async function call<T>(method: string, path: string, body?: unknown, token?: str
   return (await response.json()) as T;
 }
 
-const { accessToken } = await call<{ accessToken: string }>('POST', '/v1/auth/login', {
-  email: 'john.smith@example.com',
-  password: 'demo-password',
-});
-const place = (lines: { sku: string; quantity: number }[]) =>
-  call<{ id: string; workflowId: string }>(
+const login = async (email: string): Promise<string> => {
+  const credentials = { email, password: 'demo-password' };
+  return (await call<{ accessToken: string }>('POST', '/v1/auth/login', credentials)).accessToken;
+};
+const customer = await login('john.smith@example.com');
+const staff = await login('staff@example.com');
+
+interface Placed {
+  id: string;
+  workflowId: string;
+  lines: { id: string }[];
+}
+
+const place = (lines: { sku: string; quantity: number }[], token = 'tok_ok') =>
+  call<Placed>(
     'POST',
     '/v1/orders',
     {
@@ -42,18 +51,36 @@ const place = (lines: { sku: string; quantity: number }[]) =>
         postalCode: '62701',
         country: 'US',
       },
-      payment: { method: 'card', token: 'tok_ok' },
+      payment: { method: 'card', token },
     },
-    accessToken,
+    customer,
   );
+const ship = (order: Placed, body: object) =>
+  call<{ id: string }>('POST', `/v1/orders/${order.id}/shipments`, { carrier: 'UPS', ...body }, staff);
+const deliver = ({ id }: { id: string }) => call('POST', `/v1/shipments/${id}/deliver`, {}, staff);
 
 await place([{ sku: 'CONSOLE-LE', quantity: 3 }]);
-await place([{ sku: 'MOUSE-WL', quantity: 2 }]);
-const cancelled = await place([
+await place([{ sku: 'MONITOR-27', quantity: 1 }], 'tok_declined');
+await place([{ sku: 'MOUSE-WL', quantity: 2 }], 'tok_async');
+const cancelled = await place([{ sku: 'KEYBOARD-MX', quantity: 1 }]);
+await call('POST', `/v1/orders/${cancelled.id}/cancel`, { reason: 'changed my mind' }, customer);
+const lived = await place([
   { sku: 'LAPTOP-15', quantity: 1 },
   { sku: 'MOUSE-WL', quantity: 2 },
 ]);
-await call('POST', `/v1/orders/${cancelled.id}/cancel`, { reason: 'changed my mind' }, accessToken);
+const first = await ship(lived, { lines: [{ lineId: lived.lines[0]!.id, quantity: 1 }] });
+await deliver(first);
+await deliver(await ship(lived, {}));
+const back = await call<{ id: string }>(
+  'POST',
+  `/v1/orders/${lived.id}/returns`,
+  { lines: [{ lineId: lived.lines[1]!.id, quantity: 1 }], reason: 'one too many' },
+  customer,
+);
+await call('POST', `/v1/returns/${back.id}/approve`, {}, staff);
+await call('POST', `/v1/returns/${back.id}/receive`, {}, staff);
+const half = await place([{ sku: 'LAPTOP-15', quantity: 2 }]);
+await ship(half, { lines: [{ lineId: half.lines[0]!.id, quantity: 1 }] });
 await place([{ sku: 'KEYBOARD-MX', quantity: 1 }]);
 
 const browser = await playwright.launch({
@@ -62,15 +89,25 @@ const browser = await playwright.launch({
 });
 const page = await browser.newPage({ viewport: { width: 1280, height: 760 } });
 
-await page.goto(`${temporal}/namespaces/default/workflows/${cancelled.workflowId}`);
-await page.getByText('cancelOrder').first().waitFor();
-await page.setViewportSize({ width: 1280, height: 1040 });
+await page.goto(`${temporal}/namespaces/default/workflows`);
+await page.getByText(lived.workflowId).first().waitFor();
+await page.getByTestId('workflows-summary-table-configuration-button').first().click();
+for (const column of ['Run ID', 'Type', 'End']) await page.getByLabel(`Remove ${column} column`).click();
+await page.getByLabel('Add OrderStatus column').click();
+await page.getByLabel('Move OrderStatus column up').click();
+await page.getByLabel('Close Workflows Table configuration').click();
+await page.getByText('partially_shipped').waitFor();
+await page.screenshot({ path: `${images}/workflow-list.png` });
+
+await page.goto(`${temporal}/namespaces/default/workflows/${lived.workflowId}`);
+await page.getByText('Hand over to the carrier').first().waitFor();
+await page.setViewportSize({ width: 1280, height: 1180 });
 await page.screenshot({ path: `${images}/workflow-history.png` });
 await page.setViewportSize({ width: 1280, height: 760 });
 
+await page.goto(`${temporal}/namespaces/default/workflows/${half.workflowId}`);
 await page.getByText('User Metadata').first().click();
-await page.getByText('Current Details').first().waitFor();
-await page.waitForLoadState('networkidle');
+await page.frameLocator('iframe').getByText('Waits for the rest').first().waitFor();
 await page.screenshot({ path: `${images}/workflow-metadata.png` });
 
 await page.goto(`${api}/docs/`);

@@ -1,5 +1,3 @@
-import type { OrderStatus } from './order.ts';
-
 /**
  * The stable codes of everything that can go wrong, with the HTTP status they answer with. The same word is the
  * `code` of a problem body and the `type` of a Temporal ApplicationFailure.
@@ -12,6 +10,7 @@ export const ERRORS = {
   invalid_cursor: { status: 400, title: 'The cursor is not valid' },
   idempotency_key_required: { status: 400, title: 'An Idempotency-Key header is required' },
   invalid_idempotency_key: { status: 400, title: 'The Idempotency-Key is not valid' },
+  invalid_signature: { status: 401, title: 'The webhook is not signed as it should be' },
   unauthenticated: { status: 401, title: 'A valid access token is required' },
   invalid_credentials: { status: 401, title: 'The email or the password is wrong' },
   forbidden: { status: 403, title: 'You may not do this' },
@@ -19,6 +18,8 @@ export const ERRORS = {
   method_not_allowed: { status: 405, title: 'This method is not allowed here' },
   invalid_transition: { status: 409, title: 'The order cannot do this now' },
   already_shipped: { status: 409, title: 'Everything was shipped already' },
+  not_enough_units: { status: 409, title: 'The order has not so many units left' },
+  refund_exceeds_captured: { status: 409, title: 'More than was paid cannot be refunded' },
   price_changed: { status: 409, title: 'The price has changed' },
   below_reserved: { status: 409, title: 'More is reserved than that' },
   insufficient_stock: { status: 409, title: 'There is not enough stock' },
@@ -62,7 +63,3 @@ export class OrderPlatformError extends Error {
     this.extra = options.extra ?? {};
   }
 }
-
-/** The detail of an `invalid_transition`: what was asked, and where the order stands. */
-export const illegalStep = (command: string, status: OrderStatus): string =>
-  `An order that is ${status.replaceAll('_', ' ')} cannot be changed by "${command}".`;

@@ -16,6 +16,14 @@ export const orderIdFor = (caller: string, route: string, idempotencyKey: string
 export const lineIdFor = (orderId: string, sku: string): string =>
   uuidv5(`line:${orderId}:${sku}`, NAMESPACE);
 
+/** The id of an order's movement of money number `ordinal`, from 0; it is the movement's idempotency key. */
+export const paymentIdFor = (orderId: string, ordinal: number): string =>
+  uuidv5(`payment:${orderId}:${ordinal}`, NAMESPACE);
+
+/** The id of what `caller` makes for an order with `idempotencyKey` at `route`: a shipment, a return, a refund. */
+export const commandIdFor = (caller: string, route: string, idempotencyKey: string): string =>
+  uuidv5(`command:${caller}:${route}:${idempotencyKey}`, NAMESPACE);
+
 /** The id of the one notification that tells `event` of an order over `channel`. */
 export const notificationIdFor = (orderId: string, event: string, channel: string): string =>
   uuidv5(`notification:${orderId}:${event}:${channel}`, NAMESPACE);

@@ -1,28 +1,7 @@
 /** The nouns of an order, as every layer speaks of them. Money is an integer in minor units of `currency`. */
 
-export const ORDER_STATUSES = [
-  'pending',
-  'awaiting_payment',
-  'confirmed',
-  'partially_shipped',
-  'shipped',
-  'delivered',
-  'rejected',
-  'cancelled',
-] as const;
-export type OrderStatus = (typeof ORDER_STATUSES)[number];
-
-export const PAYMENT_STATUSES = [
-  'none',
-  'authorized',
-  'partially_captured',
-  'captured',
-  'partially_refunded',
-  'refunded',
-  'voided',
-  'failed',
-] as const;
-export type PaymentStatus = (typeof PAYMENT_STATUSES)[number];
+import type { PaymentStatus } from './payments.ts';
+import type { OrderStatus } from './states.ts';
 
 export interface Address {
   name: string;
@@ -34,12 +13,21 @@ export interface Address {
   country: string;
 }
 
-export interface OrderLine {
+/** A line as it was ordered: its name and price are fixed. */
+export interface OrderedLine {
   id: string;
   sku: string;
   name: string;
   quantity: number;
   unitPrice: number;
+}
+
+/** A line and what has become of its units. */
+export interface OrderLine extends OrderedLine {
+  total: number;
+  cancelledQuantity: number;
+  shippedQuantity: number;
+  returnedQuantity: number;
 }
 
 /** Everything that is fixed when an order is accepted: the input of its workflow and of its placement. */
@@ -50,12 +38,14 @@ export interface PlacedOrder {
   placedBy: string;
   placedAt: string;
   requestHash: string;
-  lines: OrderLine[];
+  lines: OrderedLine[];
   currency: string;
   total: number;
   shippingAddress: Address;
   payment: { method: 'card'; token: string };
   note?: string | undefined;
+  /** The promised time of shipping. Orders of release 0.1 have none. */
+  shipBy?: string | undefined;
 }
 
 export interface Shortage {
@@ -64,16 +54,35 @@ export interface Shortage {
   available: number;
 }
 
-export interface Rejection {
-  code: 'insufficient_stock';
-  items: Shortage[];
-}
+export type Rejection =
+  { code: 'insufficient_stock'; items: Shortage[] } | { code: 'payment_declined'; detail: string };
 
 /** Why and by whom an order was cancelled; `at` is RFC 3339 UTC. */
 export interface Cancellation {
   reason: string | null;
   by: string;
   at: string;
+}
+
+/** Some units of one line. */
+export interface LineUnits {
+  lineId: string;
+  quantity: number;
+}
+
+export const SHIPMENT_STATUSES = ['created', 'in_transit', 'out_for_delivery', 'delivered'] as const;
+export type ShipmentStatus = (typeof SHIPMENT_STATUSES)[number];
+
+/** A parcel. `events` are the stations of its way, oldest first. */
+export interface Shipment {
+  id: string;
+  orderId: string;
+  carrier: string;
+  trackingNumber: string | null;
+  status: ShipmentStatus;
+  lines: LineUnits[];
+  events: { status: ShipmentStatus; at: string }[];
+  createdAt: string;
 }
 
 /** An order as the API tells it. Times are RFC 3339 UTC. */
@@ -84,19 +93,14 @@ export interface Order {
   customerId: string;
   status: OrderStatus;
   paymentStatus: PaymentStatus;
-  lines: (OrderLine & {
-    total: number;
-    cancelledQuantity: number;
-    shippedQuantity: number;
-    returnedQuantity: number;
-  })[];
+  lines: OrderLine[];
   currency: string;
   subtotal: number;
   total: number;
   shippingAddress: Address;
   rejection?: Rejection;
   cancellation?: Cancellation;
-  shipments: [];
+  shipments: Shipment[];
   note?: string;
   version: number;
   createdAt: string;
@@ -117,37 +121,13 @@ export interface OrderState {
   reason?: string;
 }
 
-interface Transition {
-  from: readonly OrderStatus[];
-  /** The status it leads to; without one the order stays where it is. */
-  to?: OrderStatus;
-}
-
-/** Which commands are legal in which status, and the status they lead to. */
-const TRANSITIONS = {
-  cancel: { from: ['pending', 'awaiting_payment', 'confirmed'], to: 'cancelled' },
-  change: { from: ['pending', 'awaiting_payment', 'confirmed', 'partially_shipped'] },
-} as const satisfies Record<string, Transition>;
-
-export type OrderCommand = keyof typeof TRANSITIONS;
-
-/**
- * Judges a command against the state table: `apply` it, it is a `repeat` of the step already taken, or it is
- * `illegal` now.
- */
-export function judge(command: OrderCommand, status: OrderStatus): 'apply' | 'repeat' | 'illegal' {
-  const { from, to }: Transition = TRANSITIONS[command];
-  if (status === to) return 'repeat';
-  return from.includes(status) ? 'apply' : 'illegal';
-}
-
 /** The workflow ID of an order. */
 export const orderWorkflowId = (orderId: string): string => `order-${orderId}`;
 
-/** The version of an order that is accepted and not placed yet. */
+/** The version of an order that is accepted and not settled yet. */
 export const PENDING_VERSION = 0;
 
-/** An order that was accepted and has not been placed yet, as the API tells it. */
+/** An order that was accepted and is not settled yet, as the API tells it. */
 export function pendingOrder(accepted: PlacedOrder): Order {
   return {
     id: accepted.orderId,
@@ -174,31 +154,3 @@ export function pendingOrder(accepted: PlacedOrder): Order {
     updatedAt: accepted.placedAt,
   };
 }
-
-/** An accepted order after its placement, as the API tells it. */
-export function settledOrder(
-  accepted: PlacedOrder,
-  outcome: Pick<Order, 'number' | 'status' | 'version' | 'updatedAt'> & {
-    rejection: Rejection | null;
-    cancellation: Cancellation | null;
-  },
-): Order {
-  const { number, status, version, updatedAt, rejection, cancellation } = outcome;
-  const order = pendingOrder(accepted);
-  return {
-    ...order,
-    number,
-    status,
-    lines: order.lines.map((line) =>
-      status === 'cancelled' ? { ...line, cancelledQuantity: line.quantity } : line,
-    ),
-    ...(rejection && { rejection }),
-    ...(cancellation && { cancellation }),
-    version,
-    updatedAt,
-  };
-}
-
-/** An order in one of these statuses changes no more. */
-export const isFinal = (status: OrderStatus): boolean =>
-  status === 'rejected' || status === 'cancelled' || status === 'delivered';

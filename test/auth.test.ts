@@ -308,6 +308,19 @@ describe('who may do what', () => {
     ['PATCH', `/v1/orders/${anything}`, [401, 404, 404, 404], { note: 'x' }],
     ['GET', `/v1/orders/${anything}/events`, [401, 404, 404, 404]],
     ['POST', `/v1/orders/${anything}/cancel`, [401, 404, 404, 404]],
+    ['POST', `/v1/orders/${anything}/shipments`, [401, 403, 422, 422], {}],
+    ['GET', `/v1/orders/${anything}/payments`, [401, 404, 404, 404]],
+    ['POST', `/v1/orders/${anything}/refunds`, [401, 403, 422, 422], {}],
+    ['POST', `/v1/orders/${anything}/returns`, [401, 422, 422, 422], {}],
+    ['GET', `/v1/shipments/${anything}`, [401, 404, 404, 404]],
+    ['PATCH', `/v1/shipments/${anything}`, [401, 403, 404, 404], { status: 'in_transit' }],
+    ['POST', `/v1/shipments/${anything}/deliver`, [401, 403, 404, 404]],
+    ['GET', `/v1/returns/${anything}`, [401, 404, 404, 404]],
+    ['POST', `/v1/returns/${anything}/approve`, [401, 403, 404, 404]],
+    ['POST', `/v1/returns/${anything}/reject`, [401, 403, 404, 404]],
+    ['POST', `/v1/returns/${anything}/receive`, [401, 403, 404, 404]],
+    ['POST', '/v1/payments/mock/webhook', [401, 401, 401, 401], {}],
+    ['POST', '/v1/carriers/mock/webhook', [401, 401, 401, 401], {}],
     ['GET', '/v1/inventory', [401, 403, 200, 200]],
     ['GET', '/v1/inventory/summary', [401, 403, 200, 200]],
     ['GET', '/v1/inventory/MOUSE-WL', [401, 403, 200, 200]],
@@ -340,7 +353,10 @@ describe('who may do what', () => {
     const { paths } = await readDescription(stack.api);
     const known = table.map(
       ([method, path]) =>
-        `${method} ${path.replace(anything, '{id}').replace(/(MOUSE-WL|NO-SUCH-SKU)/, '{sku}')}`,
+        `${method} ${path
+          .replace(anything, '{id}')
+          .replace(/(MOUSE-WL|NO-SUCH-SKU)/, '{sku}')
+          .replace('/mock/', '/{name}/')}`,
     );
     const described = Object.entries(paths).flatMap(([path, methods]) =>
       Object.keys(methods).map((method) => `${method.toUpperCase()} ${path}`),

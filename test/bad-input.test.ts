@@ -2,8 +2,10 @@ import { randomUUID } from 'node:crypto';
 import { gzipSync } from 'node:zlib';
 import { sql } from 'kysely';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { EXAMPLE_WEBHOOK_SECRET } from '../config/env.ts';
+import { signMockWebhook } from '../providers/webhooks/standard-webhooks.ts';
 import { address, type Answer, type Api, orderOf, type RequestOptions } from './harness/http.ts';
-import { expectStockAddsUp } from './harness/invariants.ts';
+import { expectMoneyAddsUp, expectStockAddsUp } from './harness/invariants.ts';
 import { conforming } from './harness/openapi.ts';
 import { expectNoFault, expectProblem } from './harness/problems.ts';
 import { startStack, type TestStack } from './harness/stack.ts';
@@ -23,6 +25,7 @@ beforeAll(async () => {
 });
 afterAll(async () => {
   await expectStockAddsUp(stack.db);
+  await expectMoneyAddsUp(stack.db);
   await stack.stop();
 });
 
@@ -48,7 +51,9 @@ async function everything(): Promise<object> {
     select (select count(*) from ordering.orders) as orders, (select count(*) from ordering.order_lines) as lines,
       (select count(*) from inventory.movements) as movements, (select count(*) from identity.idempotency_keys) as keys,
       (select count(*) from catalogue.products) as products, (select count(*) from identity.users) as users,
-      (select sum(version) from inventory.stock) as stock_versions
+      (select sum(version) from inventory.stock) as stock_versions,
+      (select count(*) from ordering.shipments) as shipments, (select count(*) from ordering.returns) as returns,
+      (select count(*) from ordering.payments where type in ('capture', 'refund')) as payments
   `.execute(stack.db);
   return rows[0]!;
 }
@@ -328,12 +333,144 @@ describe('text in any script', () => {
     [{ reason: null }, '/reason'],
     [{ because: 'x' }, '/because'],
     [[], ''],
+    [{ lines: [] }, '/lines'],
+    [{ lines: null }, '/lines'],
+    [{ lines: 'all' }, '/lines'],
+    [{ lines: [null] }, '/lines/0'],
+    [{ lines: [{ quantity: 1 }] }, '/lines/0/lineId'],
+    [{ lines: [{ lineId: 'x', quantity: 1 }] }, '/lines/0/lineId'],
+    [{ lines: [{ lineId: randomUUID(), quantity: 0 }] }, '/lines/0/quantity'],
+    [{ lines: [{ lineId: randomUUID(), quantity: 10_001 }] }, '/lines/0/quantity'],
+    [{ lines: [{ lineId: randomUUID(), quantity: '1' }] }, '/lines/0/quantity'],
+    [{ lines: [{ lineId: randomUUID(), quantity: 1 }] }, '/lines/0/lineId'],
+    [{ lines: [{ lineId: randomUUID(), quantity: 1, sku: 'MOUSE-WL' }] }, '/lines/0/sku'],
+    [{ commandId: randomUUID() }, '/commandId'],
+    [{ by: 'somebody else' }, '/by'],
   ])('a cancellation with %j is told where it is wrong, and cancels nothing', async (body, pointer) => {
     const { id } = (await post({ body: good })).body;
     const refused = await api.request('POST', `/v1/orders/${id}/cancel`, { token: stack.tokens.john, body });
     expectProblem(refused, 422, 'validation_failed', pointer);
     const read = await api.request('GET', `/v1/orders/${id}`, { token: stack.tokens.john });
     expect(read.body.status).toBe('confirmed');
+  });
+});
+
+describe('a command to an order with a bad body', () => {
+  const unit = { lineId: randomUUID(), quantity: 1 };
+  const wrong: [string, unknown, string][] = [
+    ['POST shipments', [], ''],
+    ['POST shipments', {}, '/carrier'],
+    ['POST shipments', { carrier: '' }, '/carrier'],
+    ['POST shipments', { carrier: 'UPS\0' }, '/carrier'],
+    ['POST shipments', { carrier: 'x'.repeat(101) }, '/carrier'],
+    ['POST shipments', { carrier: 7 }, '/carrier'],
+    ['POST shipments', { carrier: 'UPS', trackingNumber: ' ' }, '/trackingNumber'],
+    ['POST shipments', { carrier: 'UPS', trackingNumber: null }, '/trackingNumber'],
+    ['POST shipments', { carrier: 'UPS', lines: [] }, '/lines'],
+    ['POST shipments', { carrier: 'UPS', lines: [{ ...unit, quantity: -1 }] }, '/lines/0/quantity'],
+    ['POST shipments', { carrier: 'UPS', lines: [{ ...unit, lineId: 7 }] }, '/lines/0/lineId'],
+    ['POST shipments', { carrier: 'UPS', lines: Array.from({ length: 101 }, () => unit) }, '/lines'],
+    ['POST shipments', { carrier: 'UPS', lines: [unit] }, '/lines/0/lineId'],
+    ['POST shipments', { carrier: 'UPS', shipmentId: randomUUID() }, '/shipmentId'],
+    ['POST refunds', {}, '/amount'],
+    ['POST refunds', { amount: 0, reason: 'x' }, '/amount'],
+    ['POST refunds', { amount: -1, reason: 'x' }, '/amount'],
+    ['POST refunds', { amount: 1.5, reason: 'x' }, '/amount'],
+    ['POST refunds', { amount: '1', reason: 'x' }, '/amount'],
+    ['POST refunds', { amount: 1e300, reason: 'x' }, '/amount'],
+    ['POST refunds', { amount: 1 }, '/reason'],
+    ['POST refunds', { amount: 1, reason: '' }, '/reason'],
+    ['POST refunds', { amount: 1, reason: '\ud800' }, '/reason'],
+    ['POST refunds', { amount: 1, reason: 'x', currency: 'EUR' }, '/currency'],
+    ['POST returns', {}, '/lines'],
+    ['POST returns', { lines: [unit] }, '/reason'],
+    ['POST returns', { lines: [], reason: 'x' }, '/lines'],
+    ['POST returns', { lines: [{ ...unit, quantity: 0 }], reason: 'x' }, '/lines/0/quantity'],
+    ['POST returns', { lines: [unit], reason: 'x'.repeat(501) }, '/reason'],
+  ];
+  test.each(wrong)('%s %j is told where it is wrong', async (endpoint, body, pointer) => {
+    const [method, noun] = endpoint.split(' ') as [string, string];
+    const { id } = (await post({ body: good })).body;
+    const send = (options: RequestOptions) =>
+      api.request(method, `/v1/orders/${id}/${noun}`, { token: stack.tokens.staff, ...options });
+    await leavingNothing(async () => {
+      const headers = { 'idempotency-key': randomUUID() };
+      expectProblem(await send({ body, headers }), 422, 'validation_failed', pointer);
+      expectProblem(await send({ raw: '{"a', headers }), 400, 'invalid_json');
+    });
+  });
+
+  test.each(['not-an-id', '%00', "'%20or%20'1'='1", randomUUID()])('or an id of %s', async (id) => {
+    for (const [method, path, body] of [
+      ['POST', `/v1/orders/${id}/shipments`, { carrier: 'UPS' }],
+      ['GET', `/v1/orders/${id}/payments`],
+      ['POST', `/v1/orders/${id}/refunds`, { amount: 1, reason: 'x' }],
+      ['POST', `/v1/orders/${id}/returns`, { lines: [unit], reason: 'x' }],
+      ['GET', `/v1/shipments/${id}`],
+      ['PATCH', `/v1/shipments/${id}`, { status: 'in_transit' }],
+      ['POST', `/v1/shipments/${id}/deliver`],
+      ['GET', `/v1/returns/${id}`],
+      ['POST', `/v1/returns/${id}/approve`],
+    ] as [string, string, unknown?][]) {
+      const answer = await stack.api.request(method, path, { token: stack.tokens.staff, body });
+      expectProblem(answer, 404, 'not_found');
+    }
+  });
+});
+
+describe.each(['payments', 'carriers'])('a webhook of the mock %s', (companies) => {
+  const tell = (raw: string | Buffer, headers: Record<string, string> = {}, company = 'mock') =>
+    api.request('POST', `/v1/${companies}/${company}/webhook`, { raw, headers });
+  const signed = (raw: string) => tell(raw, signMockWebhook(EXAMPLE_WEBHOOK_SECRET, raw));
+
+  test('that is not signed as it should be is refused: 401', async () => {
+    const body = '{"type":"payment.authorized","data":{}}';
+    const right = signMockWebhook(EXAMPLE_WEBHOOK_SECRET, body);
+    const other = signMockWebhook(`whsec_${Buffer.from('another secret').toString('base64')}`, body);
+    for (const headers of [
+      {},
+      other,
+      { ...right, 'webhook-id': 'msg_other' },
+      { ...right, 'webhook-timestamp': '1' },
+      { ...right, 'webhook-timestamp': 'now' },
+      { ...right, 'webhook-signature': '' },
+      { ...right, 'webhook-signature': 'v1,' },
+      { ...right, 'webhook-signature': right['webhook-signature'].replace('v1,', 'v2,') },
+      { ...right, 'webhook-signature': 'v1,AAAA' },
+    ])
+      expectProblem(await tell(body, headers), 401, 'invalid_signature');
+    expectProblem(await tell(`${body} `, right), 401, 'invalid_signature');
+    expectProblem(await tell('', {}), 401, 'invalid_signature');
+    expectProblem(await tell(Buffer.from([0xff, 0, 0xfe]), right), 401, 'invalid_signature');
+  });
+
+  test('that is signed and says nothing that can be read is told: 422', async () => {
+    for (const body of ['', '{', 'null', '[]', '42', '{}', '{"type":7}', '['.repeat(50_000)])
+      expectProblem(await signed(body), 422, 'validation_failed');
+  });
+
+  test('of an unknown company is not found, one that is too large is refused', async () => {
+    expectProblem(
+      await tell('{}', signMockWebhook(EXAMPLE_WEBHOOK_SECRET, '{}'), 'nobody'),
+      404,
+      'not_found',
+    );
+    expectProblem(await tell('{}', {}, '__proto__'), 404, 'not_found');
+    expectProblem(await tell('x'.repeat(2_000_000)), 413, 'payload_too_large');
+    expectProblem(await tell('{}', { 'content-encoding': 'compress' }), 415, 'unsupported_media_type');
+    const broken = await tell('{}', { 'content-encoding': 'gzip' });
+    expectNoFault(broken);
+    expect(broken.status).toBe(400);
+  });
+
+  test('of something nobody knows is received, and changes nothing', async () => {
+    const news =
+      companies === 'payments'
+        ? { type: 'payment.authorized', data: { paymentId: randomUUID() } }
+        : { type: 'shipment.updated', data: { trackingNumber: "' or 1=1 --", status: 'delivered' } };
+    await leavingNothing(async () =>
+      expect(await signed(JSON.stringify(news))).toMatchObject({ status: 200, body: { received: true } }),
+    );
   });
 });
 

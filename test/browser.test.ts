@@ -49,6 +49,8 @@ test('the Temporal Web UI tells who ordered what, for how much, and where it sta
     'Total USD 2,598.00',
     'Current Details',
     'confirmed',
+    'Payment: authorized',
+    'Waits to be shipped',
   ];
   await eventually('the summary, the details and the current details', async () => {
     await page.getByText('User Metadata').first().click();

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Order } from '../domain/order.ts';
 import { address, type Api, orderOf } from './harness/http.ts';
 import { conforming } from './harness/openapi.ts';
-import { expectStockAddsUp } from './harness/invariants.ts';
+import { expectMoneyAddsUp, expectStockAddsUp } from './harness/invariants.ts';
 import { startStack, type TestStack } from './harness/stack.ts';
 
 let stack: TestStack;
@@ -13,6 +13,7 @@ beforeAll(async () => {
 });
 afterAll(async () => {
   await expectStockAddsUp(stack.db);
+  await expectMoneyAddsUp(stack.db);
   await stack.stop();
 });
 

@@ -90,9 +90,20 @@ const service = (all: Record<string, Service>, name: string): Service => {
   return found;
 };
 
+/** The variables that the processes read. */
+const knownVariables = (): Set<string> => {
+  const names = read('config/env.ts').match(/^ {2}[A-Z][A-Z_]+(?=: [a-z])/gm);
+  const known = new Set(names?.map((name) => name.trim()));
+  expect(known).toContain('DATABASE_URL');
+  expect(known).toContain('PORT');
+  return known;
+};
+
 const oneShot = new Set(['migrate', 'seed', 'temporal-schema', 'temporal-namespace']);
 const ours = ['api', 'worker', 'migrate', 'seed'];
-const secrets = /SECRET|PASSWORD|PWD|_URL$/;
+const secrets = /SECRET|PASSWORD|PWD|API_KEY|_URL$/;
+/** Needed by those who are paid through Stripe; the processes check that. */
+const ofStripe = new Set(['STRIPE_API_KEY', 'STRIPE_WEBHOOK_SECRET']);
 
 describe('the Compose files', () => {
   let errorsOf: (file: Node) => unknown;
@@ -162,12 +173,7 @@ describe.each([
   });
 
   it('passes only variables that config/env.ts knows', () => {
-    const known = new Set(
-      read('config/env.ts')
-        .match(/^ {2}[A-Z][A-Z_]+(?=:)/gm)
-        ?.map((name) => name.trim()),
-    );
-    expect(known).toContain('DATABASE_URL');
+    const known = knownVariables();
     // These two are Temporal's own, read by its SDK.
     known.add('TEMPORAL_ADDRESS').add('TEMPORAL_NAMESPACE');
     for (const name of ours.filter((each) => each in all)) {
@@ -199,8 +205,11 @@ describe('production', () => {
     const values = Object.values(production).flatMap(({ environment = {} }) => Object.entries(environment));
     const secret = values.filter(([name]) => secrets.test(name));
     expect(secret.length).toBeGreaterThan(8);
-    for (const [name, value] of secret) expect(value, name).toMatch(/\$\{[A-Z_]+:\?/);
-    for (const name of ['MAIL_FROM', 'STOCK_MANAGER_EMAIL']) {
+    for (const [name, value] of secret) {
+      if (ofStripe.has(name)) expect(value).toBe(`\${${name}:-}`);
+      else expect(value, name).toMatch(/\$\{[A-Z_]+:\?/);
+    }
+    for (const name of ['MAIL_FROM', 'STOCK_MANAGER_EMAIL', 'PAYMENT_PROVIDER']) {
       for (const [, value] of values.filter(([each]) => each === name))
         expect(value).toMatch(/^\$\{[A-Z_]+:\?/);
     }
@@ -223,6 +232,23 @@ describe('production', () => {
     }
     expect(service(production, 'api').deploy?.replicas).toBeDefined();
     expect(service(production, 'worker').deploy?.replicas).toBeDefined();
+  });
+});
+
+describe('every variable of config/env.ts', () => {
+  it('is told in .env.example and in the README', () => {
+    const told = [read('.env.example'), read('README.md')];
+    for (const name of knownVariables())
+      for (const text of told) expect(text, name).toMatch(new RegExp(`\\b${name}\\b`));
+  });
+
+  it('can be set of the processes in containers, but for what the image decides', () => {
+    const decided = new Set(['HOST', 'WORKFLOW_BUNDLE']);
+    const passed = new Set(
+      ['api', 'worker'].flatMap((name) => Object.keys(service(production, name).environment ?? {})),
+    );
+    const missing = [...knownVariables()].filter((name) => !passed.has(name) && !decided.has(name));
+    expect(missing).toEqual([]);
   });
 });
 

@@ -11,7 +11,7 @@ import { type RunningTemporal, startTemporal } from '../dev/temporal.ts';
 import type { Order } from '../domain/order.ts';
 import { type Api, type Answer, orderOf } from './harness/http.ts';
 import { endWithProcess } from './harness/end-with-process.ts';
-import { expectStockAddsUp } from './harness/invariants.ts';
+import { expectMoneyAddsUp, expectStockAddsUp } from './harness/invariants.ts';
 import type { Process } from './harness/processes.ts';
 import { startStack, type TestStack } from './harness/stack.ts';
 import { eventually } from './harness/wait.ts';
@@ -108,7 +108,8 @@ async function expectAllRight(sku: string, attempts: Attempt[], answers: (Answer
   for (const [index, answer] of answers.entries()) {
     if (answer && answer.status < 300) expect(orders[index]!.id).toBe(answer.body.id);
   }
-  expect(orders.map(({ status }) => status)).toEqual(orders.map(() => 'confirmed'));
+  const outcomes = orders.map(({ status, paymentStatus }) => `${status}, ${paymentStatus}`);
+  expect(new Set(outcomes)).toEqual(new Set(['confirmed, authorized']));
   const stock = await stack.db
     .selectFrom('inventory.stock')
     .select('reserved')
@@ -116,6 +117,7 @@ async function expectAllRight(sku: string, attempts: Attempt[], answers: (Answer
     .executeTakeFirstOrThrow();
   expect(stock.reserved).toBe(attempts.length);
   await expectStockAddsUp(stack.db);
+  await expectMoneyAddsUp(stack.db);
 
   for (const order of orders) {
     const cancelled = await eventually(
@@ -130,9 +132,11 @@ async function expectAllRight(sku: string, attempts: Attempt[], answers: (Answer
     expect(cancelled).toBe(true);
     expect(await stack.temporal.workflow.getHandle(order.workflowId).result()).toMatchObject({
       status: 'cancelled',
+      paymentStatus: 'voided',
     });
   }
   await expectStockAddsUp(stack.db);
+  await expectMoneyAddsUp(stack.db);
 }
 
 const newStock = async (sku: string): Promise<string> => {
@@ -148,13 +152,14 @@ test('the API is killed in the middle of a burst: what it accepted ends right wh
   await expectAllRight(sku, attempts, answers);
 });
 
-test('a worker is killed between reservation and reply: another one goes on, and reserves nothing twice', async () => {
+test('a worker is killed between reservation and reply: another one goes on, and takes nothing twice', async () => {
   const sku = await newStock('WORKER-KILLED');
   const { api: withoutWorker, process } = await stack.startApi({ API_WORKER: 'false' });
   await apiProcess.stop();
   const worker = await stack.startWorker();
 
-  // Postgres lets the reservation through and holds back what the worker does after it: its mail stays unsent.
+  // Postgres lets the reservation through and holds back what the worker does after it: the company's answer to the
+  // authorization stays unwritten, the mail unsent.
   await stack.db.transaction().execute(async (trx) => {
     const first = await withoutWorker.place(token, orderOf([{ sku, quantity: 1 }]), {
       prefer: 'respond-async',
@@ -190,7 +195,10 @@ test('a worker is killed between reservation and reply: another one goes on, and
     async () => (await stack.mailsAbout(order.number)).length === 1,
     60,
   );
+  const { body: payments } = await api.request('GET', `/v1/orders/${order.id}/payments`, { token });
+  expect(payments.data).toMatchObject([{ type: 'authorization', status: 'succeeded', amount: 1000 }]);
   await expectStockAddsUp(stack.db);
+  await expectMoneyAddsUp(stack.db);
 });
 
 test('Temporal is killed and restarted: orders are refused with 503 or end right', async () => {

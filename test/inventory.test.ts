@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Movement, StockLevel } from '../db/inventory.ts';
 import { type Answer, type Api, orderOf } from './harness/http.ts';
-import { expectStockAddsUp } from './harness/invariants.ts';
+import { expectMoneyAddsUp, expectStockAddsUp } from './harness/invariants.ts';
 import { conforming } from './harness/openapi.ts';
 import { expectProblem } from './harness/problems.ts';
 import { startStack, type TestStack } from './harness/stack.ts';
@@ -15,6 +15,7 @@ beforeAll(async () => {
 });
 afterAll(async () => {
   await expectStockAddsUp(stack.db);
+  await expectMoneyAddsUp(stack.db);
   await stack.stop();
 });
 
@@ -429,6 +430,44 @@ describe('the stock list', () => {
     ['/MOUSE-WL/movements', cursor(1e300)],
   ])('%s?cursor=%s that nobody gave out is told', async (path, bad) => {
     expectProblem(await ask('GET', `${path}?cursor=${bad}`), 400, 'invalid_cursor');
+  });
+});
+
+describe('an order on its way', () => {
+  const send = async (method: string, path: string, body?: unknown) => {
+    const answer = await api.request(method, path, { token: stack.tokens.staff, body });
+    expect(answer.status).toBeLessThan(300);
+    return answer.body;
+  };
+  const returning = async (orderId: string, lineId: string, quantity: number) => {
+    const body = { lines: [{ lineId, quantity }], reason: 'broken' };
+    const { id } = await send('POST', `/v1/orders/${orderId}/returns`, body);
+    await send('POST', `/v1/returns/${id}/approve`);
+    expect(await send('POST', `/v1/returns/${id}/receive`)).toMatchObject({ status: 'refunded' });
+  };
+
+  test('takes shipped units out of both counters, and brings returned ones back', async () => {
+    const orderId = await reserved('ON-ITS-WAY', 10, 4);
+    const lineId = (await send('GET', `/v1/orders/${orderId}`)).lines[0].id;
+    const shipment = { carrier: 'UPS', lines: [{ lineId, quantity: 3 }] };
+    const { id } = await send('POST', `/v1/orders/${orderId}/shipments`, shipment);
+    expect((await ask('GET', '/ON-ITS-WAY')).body).toMatchObject({ onHand: 7, reserved: 1, available: 6 });
+    await send('DELETE', `/v1/orders/${orderId}`);
+    expect((await ask('GET', '/ON-ITS-WAY')).body).toMatchObject({ onHand: 7, reserved: 0, available: 7 });
+    await send('POST', `/v1/shipments/${id}/deliver`);
+    await returning(orderId, lineId, 2);
+    expect((await ask('GET', '/ON-ITS-WAY')).body).toMatchObject({ onHand: 9, reserved: 0, available: 9 });
+    expect(await movements('ON-ITS-WAY')).toMatchObject([
+      { type: 'return', quantity: 2, orderId, onHandAfter: 9, reservedAfter: 0 },
+      { type: 'release', quantity: 1, orderId, onHandAfter: 7, reservedAfter: 0 },
+      { type: 'shipment', quantity: 3, orderId, onHandAfter: 7, reservedAfter: 1 },
+      { type: 'reservation', quantity: 4, orderId, onHandAfter: 10, reservedAfter: 4 },
+      { type: 'adjustment', quantity: 10, onHandAfter: 10, reservedAfter: 0 },
+    ]);
+
+    expect((await ask('DELETE', '/ON-ITS-WAY')).status).toBe(204);
+    await returning(orderId, lineId, 1);
+    expect((await ask('GET', '/ON-ITS-WAY')).body).toMatchObject({ onHand: 1, reserved: 0, available: 1 });
   });
 });
 

@@ -176,6 +176,58 @@ describe('what a mail says', () => {
     expect(text).toContain('1 "Street"');
   });
 
+  const units = [{ quantity: 2, name: '<b>Laptop</b>' }];
+  const messages: [string, Record<string, unknown>, string, string[]][] = [
+    ['order-cancelled', {}, 'Your order ABCDE-12345 is cancelled', ['Nothing of your order']],
+    [
+      'order-cancelled',
+      { units, reason: 'too many' },
+      'A part of your order ABCDE-12345 is cancelled',
+      ['- 2 × <b>Laptop</b>', 'Reason: too many'],
+    ],
+    [
+      'order-shipped',
+      { units, carrier: 'UPS', trackingNumber: '1Z 42' },
+      'Your order ABCDE-12345 is on its way',
+      ['- 2 × <b>Laptop</b>', 'UPS', '1Z 42'],
+    ],
+    [
+      'order-shipped',
+      { units, carrier: '<i>UPS</i>', trackingNumber: null },
+      'Your order ABCDE-12345 is on its way',
+      ['<i>UPS</i>'],
+    ],
+    ['order-delivered', {}, 'Your order ABCDE-12345 has arrived', ['delivered']],
+    [
+      'payment-failed',
+      { order: { ...order, rejection: { code: 'payment_declined', detail: 'Your card was declined.' } } },
+      'The payment for your order ABCDE-12345 did not go through',
+      ['Your card was declined.'],
+    ],
+    [
+      'return-updated',
+      { returnStatus: 'approved' },
+      'Your return for order ABCDE-12345 is approved',
+      ['approved'],
+    ],
+    [
+      'message',
+      { subject: 'Late: <b>42</b>', text: 'It is <i>late</i>.' },
+      'Late: <b>42</b>',
+      ['<i>late</i>'],
+    ],
+  ];
+  test.each(messages)(
+    '%s with %j: its subject, its text, and HTML of the same',
+    (template, more, subject, says) => {
+      const mail = renderMail(template, 'en', { ...variables, ...more });
+      expect(mail.subject).toBe(subject);
+      for (const said of says) expect(mail.text).toContain(said);
+      expect(mail.html).not.toMatch(/<b>Laptop|<i>|<script>|undefined|null/);
+      expect(mail.text).not.toMatch(/undefined|null|\[object/);
+    },
+  );
+
   test('writes money as the reader does', () => {
     expect(renderMail('order-confirmed', 'en', variables).text).toContain('€1,234.56');
     expect(renderMail('order-confirmed', 'de', variables).text).toContain('1.234,56\u00a0€');

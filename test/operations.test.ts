@@ -52,16 +52,23 @@ describe('an operator', () => {
     const confirmed = (await count('holdfast_orders_total{outcome="confirmed"}'))!;
     const rejected = (await count('holdfast_orders_total{outcome="rejected"}'))!;
     const cancelled = (await count('holdfast_orders_total{outcome="cancelled"}'))!;
+    const shipped = (await count('holdfast_orders_total{outcome="shipped"}')) ?? 0;
     const { body } = await stack.api.place(stack.tokens.john, orderOf([{ sku: 'METERED', quantity: 1 }]));
     await stack.api.place(stack.tokens.john, orderOf([{ sku: 'METERED', quantity: 1 }]));
     await stack.api.request('DELETE', `/v1/orders/${body.id}`, { token: stack.tokens.john });
+    const sent = await stack.api.place(stack.tokens.john, orderOf([{ sku: 'METERED', quantity: 1 }]));
+    await stack.api.request('POST', `/v1/orders/${sent.body.id}/shipments`, {
+      token: stack.tokens.staff,
+      body: { carrier: 'UPS' },
+    });
 
-    expect(await count('holdfast_orders_total{outcome="confirmed"}')).toBe(confirmed + 1);
+    expect(await count('holdfast_orders_total{outcome="confirmed"}')).toBe(confirmed + 2);
+    expect(await count('holdfast_orders_total{outcome="shipped"}')).toBe(shipped + 1);
     expect(await count('holdfast_orders_total{outcome="rejected"}')).toBe(rejected + 1);
     expect(await count('holdfast_orders_total{outcome="cancelled"}')).toBe(cancelled + 1);
     const posts =
       'holdfast_http_request_duration_seconds_count{method="POST",route="/v1/orders",status="201"}';
-    expect(await count(posts)).toBe(2);
+    expect(await count(posts)).toBe(3);
     expect(await count('holdfast_pool_connections{state="idle"}')).toBeGreaterThanOrEqual(0);
     expect(await count('temporal_')).toBeDefined();
     expect(await count('process_resident_memory_bytes')).toBeGreaterThan(0);
@@ -130,7 +137,21 @@ describe('the description at /openapi.json', () => {
         'GET /v1/orders/{id}',
         'DELETE /v1/orders/{id}',
         'GET /v1/orders/{id}/events',
+        'PATCH /v1/orders/{id}',
         'POST /v1/orders/{id}/cancel',
+        'POST /v1/orders/{id}/shipments',
+        'GET /v1/shipments/{id}',
+        'PATCH /v1/shipments/{id}',
+        'POST /v1/shipments/{id}/deliver',
+        'POST /v1/carriers/{name}/webhook',
+        'GET /v1/orders/{id}/payments',
+        'POST /v1/orders/{id}/refunds',
+        'POST /v1/payments/{name}/webhook',
+        'POST /v1/orders/{id}/returns',
+        'GET /v1/returns/{id}',
+        'POST /v1/returns/{id}/approve',
+        'POST /v1/returns/{id}/reject',
+        'POST /v1/returns/{id}/receive',
         'GET /v1/inventory',
         'GET /v1/inventory/summary',
         'GET /v1/inventory/{sku}',
@@ -239,6 +260,10 @@ describe('a method that a path does not take', () => {
   test.each([
     ['PUT', '/v1/orders', ['GET', 'HEAD', 'POST']],
     ['PATCH', `/v1/orders/${randomUUID()}/cancel`, ['POST']],
+    ['GET', `/v1/orders/${randomUUID()}/shipments`, ['POST']],
+    ['POST', `/v1/orders/${randomUUID()}/payments`, ['GET', 'HEAD']],
+    ['DELETE', `/v1/shipments/${randomUUID()}`, ['GET', 'HEAD', 'PATCH']],
+    ['GET', '/v1/payments/mock/webhook', ['POST']],
     ['POST', '/v1/products/MOUSE-WL', ['GET', 'HEAD']],
     ['PATCH', '/v1/inventory/MOUSE-WL', ['DELETE', 'GET', 'HEAD', 'PUT']],
     ['POST', '/v1/inventory/summary', ['DELETE', 'GET', 'HEAD', 'PUT']],

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { expectStockAddsUp } from './harness/invariants.ts';
+import { expectMoneyAddsUp, expectStockAddsUp } from './harness/invariants.ts';
 import { address, type Answer, orderOf } from './harness/http.ts';
 import { startStack, type TestStack } from './harness/stack.ts';
 import { eventually } from './harness/wait.ts';
@@ -14,6 +14,7 @@ beforeAll(async () => {
 });
 afterAll(async () => {
   await expectStockAddsUp(stack.db);
+  await expectMoneyAddsUp(stack.db);
   await stack.stop();
 });
 
@@ -25,7 +26,7 @@ const eventsOf = async (id: string): Promise<string[]> => {
 };
 
 describe('placing an order', () => {
-  test('takes the stock, confirms, starts a workflow and mails the customer', async () => {
+  test('takes the stock, asks for the money, confirms, starts a workflow and mails the customer', async () => {
     await stack.stock('PLACE-A', 10, 129900);
     await stack.stock('PLACE-B', 10, 2999);
     const placed = await stack.api.place(
@@ -47,7 +48,7 @@ describe('placing an order', () => {
       workflowId: `order-${placed.body.id}`,
       customerId: JOHN,
       status: 'confirmed',
-      paymentStatus: 'none',
+      paymentStatus: 'authorized',
       currency: 'USD',
       subtotal: 135898,
       total: 135898,
@@ -78,11 +79,18 @@ describe('placing an order', () => {
     expect(await stockOf('PLACE-A')).toMatchObject({ onHand: 10, reserved: 1, available: 9 });
     expect(await stockOf('PLACE-B')).toMatchObject({ onHand: 10, reserved: 2, available: 8 });
 
+    const payments = await stack.api.request('GET', `/v1/orders/${placed.body.id}/payments`, {
+      token: stack.tokens.john,
+    });
+    expect(payments.body.data).toMatchObject([
+      { type: 'authorization', status: 'succeeded', amount: 135898, currency: 'USD', provider: 'mock' },
+    ]);
+
     const handle = stack.temporal.workflow.getHandle(placed.body.workflowId);
     expect(await handle.query('status')).toEqual({
       orderId: placed.body.id,
       status: 'confirmed',
-      paymentStatus: 'none',
+      paymentStatus: 'authorized',
     });
     expect((await handle.describe()).type).toBe('order');
 
@@ -93,10 +101,11 @@ describe('placing an order', () => {
     expect(mail!.to[0]!.address).toBe('john.smith@example.com');
     expect(mail!.text).toContain('$1,358.98');
     expect(mail!.html).toContain('Product PLACE-A');
-    await eventually('the timeline is complete', async () => (await eventsOf(placed.body.id)).length === 4);
+    await eventually('the timeline is complete', async () => (await eventsOf(placed.body.id)).length === 5);
     expect(await eventsOf(placed.body.id)).toEqual([
       'order.placed',
       'stock.reserved',
+      'payment.authorized',
       'order.confirmed',
       'notification.sent',
     ]);
@@ -271,11 +280,15 @@ describe('one Idempotency-Key', () => {
     const body = orderOf([{ sku: 'MOUSE-WL', quantity: 1 }]);
     const first = await stack.api.place(stack.tokens.john, body, key);
     await stack.api.request('DELETE', `/v1/orders/${first.body.id}`, { token: stack.tokens.john });
-    const again = await stack.api.place(stack.tokens.john, body, key);
-    expect(again).toMatchObject({
-      status: 201,
-      body: { id: first.body.id, status: 'cancelled', version: 2 },
+    const { body: cancelled } = await eventually('the money is given free', async () => {
+      const read = await stack.api.request('GET', `/v1/orders/${first.body.id}`, {
+        token: stack.tokens.john,
+      });
+      return read.body.paymentStatus === 'voided' && read;
     });
+    const again = await stack.api.place(stack.tokens.john, body, key);
+    expect(again).toMatchObject({ status: 201, body: { status: 'cancelled', version: 3 } });
+    expect(again.body).toEqual(cancelled);
   });
 
   test('with another body is refused', async () => {

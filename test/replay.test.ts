@@ -6,6 +6,8 @@ import type { WorkflowHandle } from '@temporalio/client';
 import { DefaultLogger, type History, Runtime, Worker } from '@temporalio/worker';
 import { describe, expect, inject, test } from 'vitest';
 import { freePort } from '../dev/ports.ts';
+import { EXAMPLE_WEBHOOK_SECRET } from '../config/env.ts';
+import { signMockWebhook } from '../providers/webhooks/standard-webhooks.ts';
 import { address, orderOf } from './harness/http.ts';
 import { startStack } from './harness/stack.ts';
 import { eventually } from './harness/wait.ts';
@@ -141,6 +143,108 @@ describe.runIf(recordAs)('recording', () => {
     await silent.temporal.workflow.getHandle(unsent.workflowId).result();
     await expectRecorded('mail-server-down', silent.temporal.workflow.getHandle(unsent.workflowId));
     await silent.stop();
+  });
+
+  test('the life of an order', async () => {
+    mkdirSync(join(folder, recordAs!), { recursive: true });
+    const stack = await startStack({ environment: { RECONCILE_INTERVAL_SECONDS: '86400' } });
+    await stack.stock('LIVED', 100);
+    const { staff, john } = stack.tokens;
+    const handleOf = (workflowId: string) => stack.temporal.workflow.getHandle(workflowId);
+    const expectRecordedAs = (name: string, workflowId: string) => expectRecorded(name, handleOf(workflowId));
+    const post = async (path: string, body: unknown = {}) =>
+      (await stack.api.request('POST', path, { token: staff, body })).body;
+    const place = async (token = 'tok_ok', quantity = 2, api = stack.api) => {
+      const payment = { method: 'card', token };
+      return (await api.place(john, orderOf([{ sku: 'LIVED', quantity }], { payment }))).body;
+    };
+    const webhook = async (orderId: string, type: string) => {
+      const { body } = await stack.api.request('GET', `/v1/orders/${orderId}/payments`, { token: staff });
+      const raw = JSON.stringify({ type, data: { paymentId: body.data[0].id } });
+      const headers = signMockWebhook(EXAMPLE_WEBHOOK_SECRET, raw);
+      await stack.api.request('POST', '/v1/payments/mock/webhook', { raw, headers });
+    };
+
+    const lived = await place();
+    const [line] = lived.lines;
+    const first = await post(`/v1/orders/${lived.id}/shipments`, {
+      carrier: 'UPS',
+      lines: [{ lineId: line!.id, quantity: 1 }],
+    });
+    await post(`/v1/shipments/${first.id}/deliver`);
+    const second = await post(`/v1/orders/${lived.id}/shipments`, { carrier: 'UPS' });
+    await post(`/v1/shipments/${second.id}/deliver`);
+    await handleOf(lived.workflowId).result();
+    await expectRecordedAs('delivered-in-two-parcels', lived.workflowId);
+
+    const back = await post(`/v1/orders/${lived.id}/returns`, {
+      lines: [{ lineId: line!.id, quantity: 1 }],
+      reason: 'too many',
+    });
+    await post(`/v1/returns/${back.id}/approve`);
+    await post(`/v1/returns/${back.id}/receive`);
+    await handleOf(`return-${back.id}`).result();
+    await expectRecordedAs('returned', `return-${back.id}`);
+    const refund = await post(`/v1/orders/${lived.id}/refunds`, { amount: 100, reason: 'sorry' });
+    await handleOf(`refund-${refund.id}`).result();
+    await expectRecordedAs('refunded', `refund-${refund.id}`);
+
+    const units = await place();
+    await post(`/v1/orders/${units.id}/cancel`, { lines: [{ lineId: units.lines[0]!.id, quantity: 1 }] });
+    await post(`/v1/orders/${units.id}/shipments`, { carrier: 'UPS' });
+    await expectRecordedAs('a-unit-cancelled-the-rest-shipped', units.workflowId);
+
+    const declined = await place('tok_declined');
+    await handleOf(declined.workflowId).result();
+    await expectRecordedAs('declined', declined.workflowId);
+    await expectRecordedAs('paid-slowly', (await place('tok_slow')).workflowId);
+    const flaky = await place('tok_flaky');
+    await expectRecordedAs('paid-at-the-third-try', flaky.workflowId);
+
+    const paid = await place('tok_async');
+    await webhook(paid.id, 'payment.authorized');
+    await eventually('it is paid', async () => {
+      const { status } = await handleOf(paid.workflowId).query<{ status: string }>('status');
+      return status === 'confirmed';
+    });
+    await expectRecordedAs('paid-by-webhook', paid.workflowId);
+    const failed = await place('tok_async');
+    await webhook(failed.id, 'payment.failed');
+    await handleOf(failed.workflowId).result();
+    await expectRecordedAs('failed-by-webhook', failed.workflowId);
+
+    const slow = await stack.api.place(
+      john,
+      orderOf([{ sku: 'LIVED', quantity: 1 }], { payment: { method: 'card', token: 'tok_slow' } }),
+      { prefer: 'respond-async' },
+    );
+    await stack.api.request('DELETE', `/v1/orders/${slow.body.id}`, { token: john });
+    await handleOf(slow.body.workflowId).result();
+    await expectRecordedAs('cancelled-while-the-company-thinks', slow.body.workflowId);
+
+    const reconciled = await stack.temporal.workflow.start('reconcile', {
+      taskQueue: 'orders',
+      workflowId: 'reconcile-recorded',
+    });
+    await reconciled.result();
+    await expectRecordedAs('reconciled', 'reconcile-recorded');
+    await stack.stop();
+
+    const hasty = await startStack({
+      environment: { PAYMENT_TIMEOUT_SECONDS: '0.3', SHIP_WITHIN_HOURS: '0.0001' },
+    });
+    const order = (token: string) =>
+      orderOf([{ sku: 'MOUSE-WL', quantity: 1 }], { payment: { method: 'card', token } });
+    const unpaid = (await hasty.api.place(hasty.tokens.john, order('tok_async'))).body;
+    await hasty.temporal.workflow.getHandle(unpaid.workflowId).result();
+    await expectRecorded('not-paid-in-time', hasty.temporal.workflow.getHandle(unpaid.workflowId));
+    const late = (await hasty.api.place(hasty.tokens.john, order('tok_ok'))).body;
+    await eventually(
+      'the stock manager is told',
+      async () => (await hasty.mailsAbout(late.number)).length === 2,
+    );
+    await expectRecorded('late', hasty.temporal.workflow.getHandle(late.workflowId));
+    await hasty.stop();
   });
 
   test('a cancellation before the first task', async () => {

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
 import { freePort } from '../dev/ports.ts';
 import type { Order } from '../domain/order.ts';
+import { signMockWebhook } from '../providers/webhooks/standard-webhooks.ts';
 import { Api, orderOf } from './harness/http.ts';
 import { eventually } from './harness/wait.ts';
 
@@ -91,12 +92,19 @@ const signalTree = (signal: NodeJS.Signals) => {
   }
 };
 
+/** The value that .env.example gives a variable. */
+const exampleOf = (name: string): string =>
+  readFileSync(new URL('../.env.example', import.meta.url), 'utf8').match(
+    new RegExp(`^${name}=(.*)$`, 'm'),
+  )![1]!;
+
 const john = async (): Promise<{ api: Api; token: string }> => {
   const api = new Api(`http://127.0.0.1:${environment.PORT}`);
   return { api, token: await api.login('john.smith@example.com') };
 };
 
 let first: Order;
+let unpaid: Order;
 
 test('a first start brings everything up, and Ctrl-C takes everything down', async () => {
   const start = npmStart();
@@ -106,7 +114,10 @@ test('a first start brings everything up, and Ctrl-C takes everything down', asy
   }
   const { api, token } = await john();
   first = (await api.place(token, orderOf([{ sku: 'CONSOLE-LE', quantity: 1 }]))).body;
-  expect(first.status).toBe('confirmed');
+  expect(first).toMatchObject({ status: 'confirmed', paymentStatus: 'authorized' });
+  const payment = { method: 'card', token: 'tok_async' };
+  unpaid = (await api.place(token, orderOf([{ sku: 'MOUSE-WL', quantity: 1 }], { payment }))).body;
+  expect(unpaid.status).toBe('awaiting_payment');
   expect((await fetch(`http://127.0.0.1:${environment.TEMPORAL_UI_PORT}`)).status).toBe(200);
   expect((await fetch(`http://127.0.0.1:${environment.INBOX_PORT}`)).status).toBe(200);
   expect(existsSync(join(environment.DATA_DIR!, 'logs', 'api.log'))).toBe(true);
@@ -135,12 +146,21 @@ test('a second start, after kill -9 of the whole tree too, keeps orders and runn
   expect(cancelled).toMatchObject({ status: 200, body: { status: 'cancelled' } });
   expect((await stock()).body).toMatchObject({ onHand: 2, reserved: 0 });
 
+  const { body: payments } = await api.request('GET', `/v1/orders/${unpaid.id}/payments`, { token });
+  const raw = JSON.stringify({ type: 'payment.authorized', data: { paymentId: payments.data[0].id } });
+  const headers = signMockWebhook(exampleOf('MOCK_WEBHOOK_SECRET'), raw);
+  expect((await api.request('POST', '/v1/payments/mock/webhook', { raw, headers })).status).toBe(200);
+  await eventually('the payment confirms the order', async () => {
+    const { body } = await api.request('GET', `/v1/orders/${unpaid.id}`, { token });
+    return body.status === 'confirmed';
+  });
+
   start.process.kill('SIGTERM');
   expect(await start.exit).toBe(0);
   await gone();
 });
 
-test('a taken port, a missing CLI, a broken data folder: one clear line each, and exit code 1', async () => {
+test('a taken port, a missing CLI, a broken data folder, Stripe without its key: told clearly, and exit code 1', async () => {
   const server = createServer().listen(Number(environment.PORT), '127.0.0.1');
   await once(server, 'listening');
   const taken = npmStart();
@@ -156,6 +176,10 @@ test('a taken port, a missing CLI, a broken data folder: one clear line each, an
   const badFolder = npmStart({ DATA_DIR: '/dev/null/data' });
   expect(await badFolder.exit).toBe(1);
   expect(badFolder.output()).toContain('/dev/null');
+
+  const noKey = npmStart({ PAYMENT_PROVIDER: 'stripe' });
+  expect(await noKey.exit).toBe(1);
+  expect(noKey.output()).toContain('STRIPE_API_KEY is not set');
 
   const unknown = npmStart({}, ['--frehs']);
   expect(await unknown.exit).toBe(1);

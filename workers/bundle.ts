@@ -4,9 +4,9 @@ import { bundleWorkflowCode } from '@temporalio/worker';
 import { payloadConverterPath, workflowsPath } from './workflow-sources.ts';
 
 /** Bundles the workflows into one file that workers start from (`WORKFLOW_BUNDLE`), replacing it in one step. */
-export async function writeWorkflowBundle(file: string): Promise<void> {
+export async function writeWorkflowBundle(file: string, workflows = workflowsPath): Promise<void> {
   const { code } = await bundleWorkflowCode({
-    workflowsPath,
+    workflowsPath: workflows,
     payloadConverterPath,
     logger: { log() {}, trace() {}, debug() {}, info() {}, warn: console.warn, error: console.error },
   });

@@ -5,9 +5,12 @@ import { openParts } from './parts.ts';
 import { untilShutdown } from './shutdown.ts';
 
 const environment = workerEnvironment();
-const { logger, metrics, namespace, db, createWorker, close } = await openParts('worker', environment);
+const { logger, metrics, namespace, db, createWorker, close } = await openParts('worker', {
+  ...environment,
+  eager: false,
+});
 
-const worker = await createWorker(({ orderId }) => {
+const worker = await createWorker(({ id: orderId }) => {
   notifyOutcome(db, orderId).catch((error: unknown) =>
     logger.warn({ err: error, orderId }, 'An outcome could not be announced'),
   );

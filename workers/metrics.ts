@@ -1,11 +1,16 @@
 import type { RequestHandler } from 'express';
 import type pg from 'pg';
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
-import type { OrderStatus } from '../domain/order.ts';
+import { type Finding, FINDINGS } from '../domain/reconciling.ts';
+import type { OrderStatus } from '../domain/states.ts';
 
 export interface Metrics {
-  /** Counts a placement or cancellation by how it ended. */
+  /** Counts the orders that come to a status. */
   countOutcome(status: OrderStatus): void;
+  /** Counts what reconciling finds wrong. */
+  countFinding(finding: Finding): void;
+  /** Notes whether calls to a company outside are let through. */
+  noteCircuit(company: string, state: 'open' | 'half_open' | 'closed'): void;
   /** Times every request by route, method and status. */
   requests: RequestHandler;
   /** All metrics of this process, those of the Temporal SDK included, in the Prometheus text format. */
@@ -19,11 +24,26 @@ export function createMetrics(pool: pg.Pool, sdkMetrics: () => Promise<string>):
 
   const outcomes = new Counter({
     name: 'holdfast_orders_total',
-    help: 'Orders that this process placed or cancelled, by outcome.',
+    help: 'Orders that this process brought to a status, by that status.',
     labelNames: ['outcome'],
     registers: [registry],
   });
   for (const outcome of ['confirmed', 'rejected', 'cancelled']) outcomes.inc({ outcome }, 0);
+
+  const findings = new Counter({
+    name: 'holdfast_reconcile_findings_total',
+    help: 'What reconciling found wrong, by kind, and whether it could be put right.',
+    labelNames: ['kind', 'healed'],
+    registers: [registry],
+  });
+  for (const kind of FINDINGS) findings.inc({ kind, healed: 'true' }, 0);
+
+  const circuits = new Gauge({
+    name: 'holdfast_circuit_open',
+    help: '1 while calls to a company outside are not let through, 0.5 while one tries.',
+    labelNames: ['company'],
+    registers: [registry],
+  });
 
   const duration = new Histogram({
     name: 'holdfast_http_request_duration_seconds',
@@ -42,6 +62,8 @@ export function createMetrics(pool: pg.Pool, sdkMetrics: () => Promise<string>):
 
   return {
     countOutcome: (outcome) => outcomes.inc({ outcome }),
+    countFinding: ({ kind, healed }) => findings.inc({ kind, healed: String(healed) }),
+    noteCircuit: (company, state) => circuits.set({ company }, { open: 1, half_open: 0.5, closed: 0 }[state]),
     requests(request, response, next) {
       const stop = duration.startTimer({ method: request.method });
       response.once('close', () => {

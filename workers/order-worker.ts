@@ -10,6 +10,9 @@ export interface OrderWorkerOptions {
   /** A prebuilt bundle (`npm run build`); without one the workflows are bundled now, which takes seconds. */
   workflowBundle: string | undefined;
   maxCachedWorkflows: number;
+  deploymentName: string;
+  /** Temporal sends it tasks once it is the deployment's current build; without one the worker is unversioned. */
+  buildId: string | undefined;
 }
 
 /** A worker that runs everything of the task queue `orders`. */
@@ -24,6 +27,13 @@ export const createOrderWorker = (options: OrderWorkerOptions): Promise<Worker> 
       ? { workflowsPath }
       : { workflowBundle: { codePath: options.workflowBundle } }),
     maxCachedWorkflows: options.maxCachedWorkflows,
+    ...(options.buildId !== undefined && {
+      workerDeploymentOptions: {
+        useWorkerVersioning: true,
+        version: { deploymentName: options.deploymentName, buildId: options.buildId },
+        defaultVersioningBehavior: 'AUTO_UPGRADE',
+      },
+    }),
     maxConcurrentWorkflowTaskExecutions: 100,
     maxConcurrentLocalActivityExecutions: 100,
     maxConcurrentActivityTaskExecutions: 50,

@@ -1,17 +1,22 @@
+import { Client } from '@temporalio/client';
 import type { NativeConnection, Worker } from '@temporalio/worker';
 import type { Logger } from 'pino';
 import { createActivities } from '../activities/index.ts';
 import { connect, type Db } from '../db/connect.ts';
-import type { Placement } from '../db/placement.ts';
+import { createSideWorkflows, type SideWorkflows } from '../client/side-workflows.ts';
+import { createOrderWorkflows, type OrderWorkflows } from '../client/order-workflows.ts';
+import type { Order } from '../domain/order.ts';
 import type { Mailer } from '../providers/mail/mailer.ts';
 import { smtpMailer } from '../providers/mail/smtp.ts';
+import { type Companies, type CompanyOptions, openCompanies } from './companies.ts';
 import { connectTemporal } from './connection.ts';
 import { createLogger } from './logger.ts';
 import { createMetrics, type Metrics } from './metrics.ts';
 import { createOrderWorker } from './order-worker.ts';
+import { scheduleReconciling } from './reconcile-schedule.ts';
 import { installRuntime } from './runtime.ts';
 
-export interface PartsOptions {
+export interface PartsOptions extends CompanyOptions {
   LOG_LEVEL: string;
   DATABASE_URL: string;
   DATABASE_POOL_SIZE: number;
@@ -19,7 +24,14 @@ export interface PartsOptions {
   MAIL_FROM: string;
   NOTIFICATION_MAX_ATTEMPTS: number;
   MAX_CACHED_WORKFLOWS: number;
+  WORKER_DEPLOYMENT_NAME: string;
+  WORKER_BUILD_ID?: string | undefined;
   WORKFLOW_BUNDLE?: string | undefined;
+  STOCK_MANAGER_EMAIL: string;
+  PAYMENT_TIMEOUT_SECONDS: number;
+  RECONCILE_INTERVAL_SECONDS: number;
+  /** Whether this process polls the task queue itself, so that the first task of an order can come to it at once. */
+  eager: boolean;
 }
 
 /** What every process of the platform works with. */
@@ -30,8 +42,11 @@ export interface Parts {
   namespace: string;
   db: Db;
   mailer: Mailer;
-  /** A worker on these parts; `announce` tells whoever waits for the outcome of a placement. */
-  createWorker(announce: (placed: Placement) => void): Promise<Worker>;
+  companies: Companies;
+  workflows: OrderWorkflows;
+  sideflows: SideWorkflows;
+  /** A worker on these parts; `announce` tells whoever waits for an order to be settled. */
+  createWorker(announce: (order: Order) => void): Promise<Worker>;
   close(): Promise<void>;
 }
 
@@ -46,6 +61,16 @@ export async function openParts(name: string, options: PartsOptions): Promise<Pa
   });
   const mailer = smtpMailer(options.SMTP_URL, options.MAIL_FROM);
   const metrics = createMetrics(pool, sdkMetrics);
+  const companies = openCompanies(db, options, (company, state) => {
+    logger.warn({ company, state }, 'A circuit has changed');
+    metrics.noteCircuit(company, state);
+  });
+  const client = new Client({ connection, namespace });
+  // Temporal hands an eager task to whoever asks, also to a build that is not the current one.
+  const eager = options.eager && options.WORKER_BUILD_ID === undefined;
+  const workflows = createOrderWorkflows({ client, logger, eager });
+  const sideflows = createSideWorkflows(client);
+  await scheduleReconciling(client, options.RECONCILE_INTERVAL_SECONDS, logger);
   return {
     logger,
     metrics,
@@ -53,17 +78,30 @@ export async function openParts(name: string, options: PartsOptions): Promise<Pa
     namespace,
     db,
     mailer,
+    companies,
+    workflows,
+    sideflows,
     createWorker: (announce) =>
       createOrderWorker({
         connection,
         namespace,
         workflowBundle: options.WORKFLOW_BUNDLE,
         maxCachedWorkflows: options.MAX_CACHED_WORKFLOWS,
+        deploymentName: options.WORKER_DEPLOYMENT_NAME,
+        buildId: options.WORKER_BUILD_ID,
         activities: createActivities({
           db,
           mailer,
           maxAttempts: options.NOTIFICATION_MAX_ATTEMPTS,
+          payments: companies.payments,
+          carrier: companies.carrier,
+          paymentProvider: options.PAYMENT_PROVIDER,
+          paymentTimeoutMs: options.PAYMENT_TIMEOUT_SECONDS * 1000,
+          stockManagerEmail: options.STOCK_MANAGER_EMAIL,
           countOutcome: metrics.countOutcome,
+          countFinding: metrics.countFinding,
+          workflows,
+          sideflows,
           announce,
         }),
       }),

@@ -1,21 +1,55 @@
 import { defineSearchAttributeKey } from '@temporalio/common';
 import { defineQuery, defineSignal, defineUpdate } from '@temporalio/workflow';
-import type { OrderChange, OrderState } from '../domain/order.ts';
+import type { LineUnits, OrderChange, OrderState } from '../domain/order.ts';
+import type { PaymentOutcome } from '../domain/paying.ts';
+import type { ReturnCommand, ReturnStatus } from '../domain/returns.ts';
 
 /** The task queue of everything Holdfast runs. */
 export const TASK_QUEUE = 'orders';
 
 /** The types of the workflows, as Temporal stores them. */
 export const ORDER_WORKFLOW = 'order';
+export const RETURN_WORKFLOW = 'return';
+export const REFUND_WORKFLOW = 'refund';
+export const NOTIFICATION_WORKFLOW = 'notification';
+export const RECONCILE_WORKFLOW = 'reconcile';
 
 /** The ID of the workflow that keeps trying to send a notification. */
 export const notificationWorkflowId = (notificationId: string): string => `notification-${notificationId}`;
 
-/** What may be said with a cancellation. `by` and `expectedVersion` are set by the API. */
-export interface CancelRequest {
-  reason?: string;
+/** What the API adds to the body of a command: who sends it, and which version of the order it is about. */
+export interface Sent {
   by?: string;
   expectedVersion?: number;
+}
+
+/** The body of `POST /v1/orders/:id/cancel`; with `lines` its `commandId` makes it happen once. */
+export interface CancelRequest extends Sent {
+  reason?: string;
+  lines?: LineUnits[];
+  commandId?: string;
+}
+
+/** The body of `PATCH /v1/orders/:id`. */
+export interface ChangeRequest extends OrderChange, Sent {}
+
+/** The body of `POST /v1/orders/:id/shipments`; the `shipmentId` makes it happen once. */
+export interface ShipRequest extends Sent {
+  carrier: string;
+  trackingNumber?: string;
+  lines?: LineUnits[];
+  shipmentId?: string;
+}
+
+/** Which shipment has arrived; without one all that are under way. */
+export interface DeliverRequest extends Sent {
+  shipmentId?: string;
+}
+
+/** What a payment company told of a payment. */
+export interface PaymentNews {
+  paymentId: string;
+  outcome: PaymentOutcome;
 }
 
 /** Where the order stands. */
@@ -24,19 +58,39 @@ export const statusQuery = defineQuery<OrderState>('status');
 /** Cancels the order. Its input is whatever an operator typed: anything but a CancelRequest counts as none. */
 export const cancelSignal = defineSignal<[request: unknown]>('cancel');
 
-/** Cancels the order and answers how it ended. Fails with a code of domain/errors where that is not possible. */
-export const cancelUpdate = defineUpdate<OrderState, [request: unknown]>('cancel');
+/** A payment company told something by webhook. */
+export const paymentSignal = defineSignal<[news: unknown]>('payment');
 
-/** What the API adds to the body of a change. */
-export interface ChangeRequest extends OrderChange {
-  by?: string;
-  expectedVersion?: number;
-}
+/** Cancels the order or single units, and answers how it ended. Fails with a code of domain/errors. */
+export const cancelUpdate = defineUpdate<OrderState, [request: unknown]>('cancel');
 
 /** Changes the shipping address or the note; takes the body of `PATCH /v1/orders/:id`. */
 export const changeShippingAddressUpdate = defineUpdate<OrderState, [request: unknown]>(
   'changeShippingAddress',
 );
+
+/** Ships the order or a part of it; takes the body of `POST /v1/orders/:id/shipments`. */
+export const shipUpdate = defineUpdate<OrderState & { shipmentId: string }, [request: unknown]>('ship');
+
+/** Records the arrival of shipments. */
+export const deliverUpdate = defineUpdate<OrderState, [request: unknown]>('deliver');
+
+/** What the workflow of a return starts from. */
+export interface ReturnInput {
+  orderId: string;
+  returnId: string;
+  status: ReturnStatus;
+}
+
+/** Take a return one step on. */
+export const returnUpdates = {
+  approve: defineUpdate<ReturnStatus, [request: unknown]>('approve'),
+  reject: defineUpdate<ReturnStatus, [request: unknown]>('reject'),
+  receive: defineUpdate<ReturnStatus, [request: unknown]>('receive'),
+} as const satisfies Record<ReturnCommand, unknown>;
+
+/** Where the return stands. */
+export const returnStatusQuery = defineQuery<ReturnStatus>('status');
 
 export const ORDER_STATUS = defineSearchAttributeKey('OrderStatus', 'KEYWORD');
 export const CUSTOMER_ID = defineSearchAttributeKey('CustomerId', 'KEYWORD');

@@ -1,29 +1,19 @@
+import { randomUUID } from 'node:crypto';
 import { z } from 'zod';
 import type { Db } from '../../db/connect.ts';
-import { findOrder, findOrderByNumber, listOrderEvents, listOrders } from '../../db/orders.ts';
 import { claimKey } from '../../db/idempotency-keys.ts';
+import { listOrderEvents, listOrders } from '../../db/orders.ts';
 import { OrderPlatformError } from '../../domain/errors.ts';
-import {
-  type Order,
-  ORDER_STATUSES,
-  type OrderCommand,
-  pendingOrder,
-  type PlacedOrder,
-} from '../../domain/order.ts';
+import { commandIdFor } from '../../domain/ids.ts';
+import type { LineUnits, Order } from '../../domain/order.ts';
+import { ORDER_STATUSES } from '../../domain/states.ts';
 import { EVERYBODY, type Endpoint, endpoint } from '../endpoint.ts';
 import { usedKey, wasDoneBefore } from '../idempotent.ts';
-import {
-  cancelOrder,
-  changeOrder,
-  order,
-  ORDER_NUMBER,
-  orderEvent,
-  orderId,
-  placeOrder,
-} from '../order-schemas.ts';
-import type { OrderWorkflows } from '../order-workflows.ts';
+import { assertCommandable, type OrderCommands } from '../order-commands.ts';
+import type { ReadOrder } from '../order-reader.ts';
+import { cancelOrder, changeOrder, order, orderEvent, orderId, placeOrder } from '../order-schemas.ts';
 import { pageOf, pageQuery, readCursor, sendPage } from '../pagination.ts';
-import { assertLegal, type OrderPlacing } from '../placing.ts';
+import type { PlaceOrder } from '../placing.ts';
 import {
   etagOf,
   markReplayed,
@@ -36,54 +26,59 @@ import { actorOf, type Caller } from '../tokens.ts';
 import type { Request, Response } from 'express';
 
 /** A change has no 202: it is waited for, however short the caller's wait. */
-const MIN_CHANGE_WAIT_MS = 1_000;
+export const MIN_WAIT_MS = 1_000;
 
 const position = z.tuple([timestamp, z.guid()]);
 const OrderHeaders = { ETag: 'The version of the order', Location: 'Where the order is' };
 /** What may stand against a command to an order; `validation_failed` comes with every body. */
-const commandProblems = ['not_found', 'invalid_transition', 'version_conflict', 'invalid_header'] as const;
-const prefer = { Prefer: { description: '`wait=<seconds>` (default 10, at most 30) or `respond-async`' } };
-const ifMatch = { 'If-Match': { description: 'Only if the order is still at this version (its ETag)' } };
+export const commandProblems = [
+  'not_found',
+  'invalid_transition',
+  'version_conflict',
+  'invalid_header',
+] as const;
+export const prefer = {
+  Prefer: { description: '`wait=<seconds>` (default 10, at most 30) or `respond-async`' },
+};
+export const ifMatch = {
+  'If-Match': { description: 'Only if the order is still at this version (its ETag)' },
+};
 
 export interface OrderDeps {
   db: Db;
-  workflows: OrderWorkflows;
-  placing: OrderPlacing;
+  load: ReadOrder;
+  place: PlaceOrder;
+  commands: OrderCommands;
 }
 
-export function orderEndpoints({ db, workflows, placing }: OrderDeps): Endpoint[] {
-  /** The order that the path names, if this caller may see it; an accepted one may not be in the database yet. */
-  const load = async (idOrNumber: string, caller: Caller): Promise<Order> => {
-    const found = ORDER_NUMBER.test(idOrNumber)
-      ? ((await findOrderByNumber(db, idOrNumber)) ??
-        pending(await workflows.findAcceptedByNumber(idOrNumber)))
-      : ((await findOrder(db, idOrNumber)) ?? pending(await workflows.findAccepted(idOrNumber)));
-    if (!found || (caller.role === 'customer' && found.customerId !== caller.id)) {
-      throw new OrderPlatformError('not_found', 'There is no such order.');
-    }
-    return found;
-  };
+export function orderEndpoints({ db, load, place, commands }: OrderDeps): Endpoint[] {
   const cancel = async (
     request: Request,
     response: Response,
     idOrNumber: string,
     caller: Caller,
-    reason?: string,
+    body: { reason?: string | undefined; lines?: LineUnits[] | undefined } = {},
   ) => {
-    const used = request.method === 'POST' ? usedKey(request, caller, { reason }) : undefined;
+    const used = request.method === 'POST' ? usedKey(request, caller, body) : undefined;
     const expectedVersion = readIfMatch(request);
     const before = await load(idOrNumber, caller);
     if (await wasDoneBefore(db, used, response)) return sendOrder(response, before);
 
-    const verdict = assertCommandable('cancel', before, expectedVersion);
+    const { reason, lines } = body;
+    const verdict = lines ? 'apply' : assertCommandable('cancel', before, expectedVersion);
     let outcome: 'done' | 'requested' = 'done';
     if (verdict === 'apply') {
       const wish = {
         by: actorOf(caller),
         ...(reason !== undefined && { reason }),
         ...(expectedVersion !== undefined && { expectedVersion }),
+        ...(lines && {
+          lines,
+          commandId: used ? commandIdFor(used.caller, used.route, used.key) : randomUUID(),
+        }),
       };
-      outcome = await placing.cancel(before, wish, readPreferredWait(request));
+      const waitMs = readPreferredWait(request);
+      outcome = await commands.cancel(before, wish, lines ? Math.max(waitMs, MIN_WAIT_MS) : waitMs);
     }
     if (used) await claimKey(db, used);
     response.status(outcome === 'done' ? 200 : 202);
@@ -132,7 +127,7 @@ export function orderEndpoints({ db, workflows, placing }: OrderDeps): Endpoint[
             'Send an Idempotency-Key, for example a new UUID.',
           );
         }
-        const { order: placed, replayed } = await placing.place({
+        const { order: placed, replayed } = await place({
           caller,
           key,
           route: 'POST /v1/orders',
@@ -242,9 +237,15 @@ export function orderEndpoints({ db, workflows, placing }: OrderDeps): Endpoint[
         200: { description: 'The order, cancelled', body: order, headers: { ETag: OrderHeaders.ETag } },
         202: { description: 'The wish is recorded; no worker has taken it up yet', body: order },
       },
-      problems: [...commandProblems, 'invalid_idempotency_key', 'idempotency_key_reused'],
+      problems: [
+        ...commandProblems,
+        'already_shipped',
+        'not_enough_units',
+        'invalid_idempotency_key',
+        'idempotency_key_reused',
+      ],
       handle: ({ params, body, caller, request, response }) =>
-        cancel(request, response, params.id, caller, body.reason),
+        cancel(request, response, params.id, caller, body),
     }),
     endpoint({
       method: 'patch',
@@ -268,7 +269,7 @@ export function orderEndpoints({ db, workflows, placing }: OrderDeps): Endpoint[
           by: actorOf(caller),
           ...(expectedVersion !== undefined && { expectedVersion }),
         };
-        await placing.change(before, wish, readPreferredWait(request) || MIN_CHANGE_WAIT_MS);
+        await commands.change(before, wish, readPreferredWait(request) || MIN_WAIT_MS);
         sendOrder(response, await load(before.id, caller));
       },
     }),
@@ -284,25 +285,10 @@ export function orderEndpoints({ db, workflows, placing }: OrderDeps): Endpoint[
         200: { description: 'The order, cancelled', body: order, headers: { ETag: OrderHeaders.ETag } },
         202: { description: 'The wish is recorded; no worker has taken it up yet', body: order },
       },
-      problems: commandProblems,
+      problems: [...commandProblems, 'already_shipped'],
       handle: ({ params, caller, request, response }) => cancel(request, response, params.id, caller),
     }),
   ];
-}
-
-const pending = (accepted: PlacedOrder | undefined): Order | undefined => accepted && pendingOrder(accepted);
-
-/** Refuses at once what the state or a stale version forbids; the transaction that does it decides. */
-function assertCommandable(
-  command: OrderCommand,
-  before: Order,
-  expectedVersion?: number,
-): 'apply' | 'repeat' {
-  const verdict = assertLegal(command, before.status);
-  if (verdict === 'apply' && expectedVersion !== undefined && expectedVersion !== before.version) {
-    throw new OrderPlatformError('version_conflict', `The order is at version ${before.version}.`);
-  }
-  return verdict;
 }
 
 function sendOrder(response: Response, found: Order): void {

@@ -25,6 +25,8 @@ export interface StackOptions {
   /** `false` starts none: the test does, with `startApi`. */
   api?: boolean;
   environment?: Record<string, string>;
+  /** The folder of another copy of the product, whose processes are started instead. */
+  product?: string;
 }
 
 /** Everything a test needs of one running platform. */
@@ -82,6 +84,7 @@ export async function startStack(options: StackOptions = {}): Promise<TestStack>
       { ...environment, PORT: String(port), ...more },
       join(folder, `api-${port}.log`),
       async () => (await api.request('GET', '/readyz')).status === 200,
+      options.product,
     );
     running.push(process);
     return { api, process };
@@ -94,6 +97,7 @@ export async function startStack(options: StackOptions = {}): Promise<TestStack>
       { ...environment, WORKER_HTTP_PORT: String(port), ...more },
       join(folder, `worker-${port}.log`),
       async () => (await (await fetch(`http://127.0.0.1:${port}/livez`)).text()) === 'RUNNING',
+      options.product,
     );
     running.push(process);
     return process;

@@ -3,6 +3,7 @@ export async function eventually<T>(
   what: string,
   probe: () => T | Promise<T>,
   seconds = 20,
+  everyMs = 50,
 ): Promise<Exclude<Awaited<T>, undefined | null | false | 0 | ''>> {
   const deadline = Date.now() + seconds * 1000;
   let last: unknown;
@@ -15,6 +16,6 @@ export async function eventually<T>(
       last = error;
     }
     if (Date.now() > deadline) throw new Error(`Not within ${seconds} s: ${what}`, { cause: last });
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    await new Promise((resolve) => setTimeout(resolve, everyMs));
   }
 }

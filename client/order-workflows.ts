@@ -1,60 +1,52 @@
 import {
   type Client,
-  type WorkflowHandle,
   isGrpcServiceError,
   WorkflowExecutionAlreadyStartedError,
   WorkflowNotFoundError,
-  WorkflowUpdateFailedError,
-  WorkflowUpdateRPCTimeoutOrCancelledError,
   type WorkflowStartOptions,
 } from '@temporalio/client';
-import {
-  ApplicationFailure,
-  type SearchAttributePair,
-  TypedSearchAttributes,
-  type UpdateDefinition,
-} from '@temporalio/common';
+import { type SearchAttributePair, TypedSearchAttributes } from '@temporalio/common';
 import type { Logger } from 'pino';
-import { isErrorCode, OrderPlatformError } from '../domain/errors.ts';
-import { escapeMarkdown } from '../domain/markdown.ts';
+import { OrderPlatformError } from '../domain/errors.ts';
 import { orderIdPrefix } from '../domain/ids.ts';
-import { formatMoney } from '../domain/money.ts';
-import { type OrderState, orderWorkflowId, type PlacedOrder } from '../domain/order.ts';
+import { orderWorkflowId, type PlacedOrder } from '../domain/order.ts';
 import {
   type CancelRequest,
-  type ChangeRequest,
-  changeShippingAddressUpdate,
   cancelSignal,
   cancelUpdate,
+  type ChangeRequest,
+  changeShippingAddressUpdate,
   CUSTOMER_ID,
+  type DeliverRequest,
+  deliverUpdate,
   ORDER_STATUS,
   ORDER_WORKFLOW,
+  type PaymentNews,
+  paymentSignal,
+  type ShipRequest,
+  shipUpdate,
   TASK_QUEUE,
 } from '../workflows/messages.ts';
+import { isNotFound, RPC_DEADLINE_MS, tryUpdate } from './calls.ts';
+import { detailsOf, summaryOf } from './descriptions.ts';
 
-const RPC_DEADLINE_MS = 8_000;
 /** Right after they are registered Temporal does not know search attributes yet; later it may. */
 const SEARCH_ATTRIBUTES_RETRY_MS = 30_000;
-const NOT_FOUND = 5;
 const INVALID_ARGUMENT = 3;
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
-/** gRPC: CANCELLED, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNAVAILABLE. */
-const UNAVAILABLE = new Set([1, 4, 8, 14]);
-
-/** Whether an error says that Temporal cannot be reached or does not answer now. */
-export function isTemporalUnavailable(error: unknown): boolean {
-  for (let cause = error; cause instanceof Error; cause = cause.cause) {
-    if (isGrpcServiceError(cause) && UNAVAILABLE.has(cause.code)) return true;
-  }
-  return false;
-}
-
-/** What the API asks of the workflows of orders. */
+/** What the API and the reconciling ask of the workflows of orders. */
 export interface OrderWorkflows {
   /** Starts the workflow of an accepted order; `false` when it had been started before. */
   start(accepted: PlacedOrder): Promise<boolean>;
   /** Starts the workflow of an order again when it is gone, `false` when it runs; it goes on from the order's row. */
   restart(order: PlacedOrder): Promise<boolean>;
+  /** Whether the order's workflow runs. */
+  isRunning(orderId: string): Promise<boolean>;
+  /** The orders whose workflows ended since then other than by coming to their end, at most `limit`. */
+  listBroken(since: Date, limit: number): Promise<string[]>;
+  /** Lets a workflow know that its order was cancelled; nothing happens where none runs. */
+  cancelIfRunning(orderId: string): Promise<void>;
   /** The order as it was accepted, from the workflow's own history, or undefined. Needs no worker. */
   findAccepted(orderId: string): Promise<PlacedOrder | undefined>;
   /** The same by the order's number, as soon as Temporal's visibility knows the workflow. */
@@ -65,10 +57,14 @@ export interface OrderWorkflows {
    */
   cancel(orderId: string, request: CancelRequest, waitMs: number): Promise<'done' | 'requested' | 'closed'>;
   /**
-   * Changes address or note through the workflow; `closed` when there is no running workflow. Throws the domain error
-   * of a refusal, and `unavailable` when no worker took it up within `waitMs`.
+   * These three run through the workflow as well; `closed` when there is no running workflow. They throw the domain
+   * error of a refusal, and `unavailable` when no worker took them up within `waitMs`.
    */
   change(orderId: string, request: ChangeRequest, waitMs: number): Promise<'done' | 'closed'>;
+  ship(orderId: string, request: ShipRequest, waitMs: number): Promise<{ shipmentId: string } | 'closed'>;
+  deliver(orderId: string, request: DeliverRequest, waitMs: number): Promise<'done' | 'closed'>;
+  /** Passes on what a payment company told; `closed` when there is no running workflow. */
+  tellPayment(orderId: string, news: PaymentNews): Promise<'told' | 'closed'>;
 }
 
 export interface OrderWorkflowsOptions {
@@ -118,23 +114,14 @@ export function createOrderWorkflows({ client, logger, eager }: OrderWorkflowsOp
     }
   };
 
-  /** Runs an update; `undecided` when no worker took it up within `waitMs`. Throws the domain error of a refusal. */
-  const update = async (
-    handle: WorkflowHandle,
-    definition: UpdateDefinition<OrderState, [request: unknown]>,
-    request: unknown,
-    waitMs: number,
-  ): Promise<'done' | 'closed' | 'undecided'> => {
-    if (waitMs === 0) return 'undecided';
+  const handleOf = (orderId: string) => client.workflow.getHandle(orderWorkflowId(orderId));
+
+  const signal = async (send: () => Promise<void>): Promise<boolean> => {
     try {
-      await client.withDeadline(Date.now() + waitMs, () =>
-        handle.executeUpdate(definition, { args: [request] }),
-      );
-      return 'done';
+      await client.withDeadline(Date.now() + RPC_DEADLINE_MS, send);
+      return true;
     } catch (error) {
-      if (error instanceof WorkflowNotFoundError) return 'closed';
-      if (error instanceof WorkflowUpdateFailedError) throw refusalOf(error);
-      if (error instanceof WorkflowUpdateRPCTimeoutOrCancelledError || isTimeout(error)) return 'undecided';
+      if (error instanceof WorkflowNotFoundError) return false;
       throw error;
     }
   };
@@ -153,7 +140,7 @@ export function createOrderWorkflows({ client, logger, eager }: OrderWorkflowsOp
       if (started?.workflowType?.name !== ORDER_WORKFLOW || !payload) return undefined;
       return client.options.loadedDataConverter.payloadConverter.fromPayload<PlacedOrder>(payload);
     } catch (error) {
-      if (isGrpcServiceError(error) && error.code === NOT_FOUND) return undefined;
+      if (isNotFound(error)) return undefined;
       throw error;
     }
   };
@@ -183,30 +170,79 @@ export function createOrderWorkflows({ client, logger, eager }: OrderWorkflowsOp
       return undefined;
     },
 
-    async cancel(orderId, request, waitMs) {
-      const handle = client.workflow.getHandle(orderWorkflowId(orderId));
-      const outcome = await update(handle, cancelUpdate, request, waitMs);
-      if (outcome !== 'undecided') return outcome;
+    async isRunning(orderId) {
       try {
-        await client.withDeadline(Date.now() + RPC_DEADLINE_MS, () => handle.signal(cancelSignal, request));
-        return 'requested';
+        const { status } = await client.withDeadline(Date.now() + RPC_DEADLINE_MS, () =>
+          handleOf(orderId).describe(),
+        );
+        return status.name === 'RUNNING';
       } catch (error) {
-        if (error instanceof WorkflowNotFoundError) return 'closed';
+        if (error instanceof WorkflowNotFoundError) return false;
         throw error;
       }
     },
 
+    async listBroken(since, limit) {
+      const query =
+        `WorkflowType = '${ORDER_WORKFLOW}' AND CloseTime > '${since.toISOString()}' AND ` +
+        `ExecutionStatus IN ('Terminated', 'Failed', 'TimedOut', 'Canceled')`;
+      const { executions } = await client.withDeadline(Date.now() + RPC_DEADLINE_MS, () =>
+        client.workflowService.listWorkflowExecutions({
+          namespace: client.options.namespace,
+          query,
+          pageSize: limit,
+        }),
+      );
+      const ids = (executions ?? []).map(({ execution }) =>
+        execution!.workflowId!.replace(orderWorkflowId(''), ''),
+      );
+      return [...new Set(ids)].filter((id) => UUID.test(id));
+    },
+
+    async cancelIfRunning(orderId) {
+      await signal(() => handleOf(orderId).signal(cancelSignal, { by: 'reconcile' }));
+    },
+
+    async cancel(orderId, request, waitMs) {
+      const handle = handleOf(orderId);
+      const outcome = await tryUpdate(client, handle, cancelUpdate, request, waitMs);
+      if (outcome !== 'undecided') return outcome === 'closed' ? outcome : 'done';
+      if (request.lines) throw undecided();
+      return (await signal(() => handle.signal(cancelSignal, request))) ? 'requested' : 'closed';
+    },
+
     async change(orderId, request, waitMs) {
-      const handle = client.workflow.getHandle(orderWorkflowId(orderId));
-      const outcome = await update(handle, changeShippingAddressUpdate, request, waitMs);
-      if (outcome !== 'undecided') return outcome;
-      throw new OrderPlatformError('unavailable', 'No worker took the change up in time. Please try again.');
+      const outcome = await tryUpdate(
+        client,
+        handleOf(orderId),
+        changeShippingAddressUpdate,
+        request,
+        waitMs,
+      );
+      if (outcome === 'undecided') throw undecided();
+      return outcome === 'closed' ? outcome : 'done';
+    },
+
+    async ship(orderId, request, waitMs) {
+      const outcome = await tryUpdate(client, handleOf(orderId), shipUpdate, request, waitMs);
+      if (outcome === 'undecided') throw undecided();
+      return outcome;
+    },
+
+    async deliver(orderId, request, waitMs) {
+      const outcome = await tryUpdate(client, handleOf(orderId), deliverUpdate, request, waitMs);
+      if (outcome === 'undecided') throw undecided();
+      return outcome === 'closed' ? outcome : 'done';
+    },
+
+    async tellPayment(orderId, news) {
+      return (await signal(() => handleOf(orderId).signal(paymentSignal, news))) ? 'told' : 'closed';
     },
   };
 }
 
-const isTimeout = (error: unknown): boolean =>
-  isGrpcServiceError(error) && (error.code === 1 || error.code === 4);
+const undecided = () =>
+  new OrderPlatformError('unavailable', 'No worker took it up in time. Please try again.');
 
 const isUnknownSearchAttribute = (error: unknown): boolean => {
   for (let cause = error; cause instanceof Error; cause = cause.cause) {
@@ -215,30 +251,3 @@ const isUnknownSearchAttribute = (error: unknown): boolean => {
   }
   return false;
 };
-
-/** What the workflow refused, as the error it named; anything else stays as it is. */
-function refusalOf(error: WorkflowUpdateFailedError): Error {
-  const { cause } = error;
-  if (!(cause instanceof ApplicationFailure) || !isErrorCode(cause.type)) return error;
-  const [extra] = (cause.details ?? []) as [Record<string, unknown>?];
-  return new OrderPlatformError(cause.type, cause.message, { ...(extra && { extra }) });
-}
-
-const summaryOf = ({ number, lines, total, currency }: PlacedOrder): string => {
-  const units = lines.reduce((sum, line) => sum + line.quantity, 0);
-  return `Order ${number}: ${units} ${units === 1 ? 'item' : 'items'}, ${formatMoney(total, currency, 'en')}`;
-};
-
-const MAX_DETAIL_LINES = 20;
-
-/** In Markdown, as the Web UI shows it. Amounts carry the currency's code: between two `$` it sees a formula. */
-function detailsOf({ customerId, lines, total, currency }: PlacedOrder): string {
-  const money = (amount: number) => formatMoney(amount, currency, 'en', 'code');
-  const shown = lines.slice(0, MAX_DETAIL_LINES).map(({ quantity, name, sku, unitPrice }) => {
-    return `- ${quantity} × ${escapeMarkdown(name)} (\`${sku}\`): ${money(unitPrice * quantity)}`;
-  });
-  const more = lines.length > shown.length ? [`- and ${lines.length - shown.length} more`] : [];
-  return [`Customer \`${customerId}\``, [...shown, ...more].join('\n'), `Total **${money(total)}**`].join(
-    '\n\n',
-  );
-}

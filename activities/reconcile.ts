@@ -1,0 +1,144 @@
+import { cancellationSignal, heartbeat, log } from '@temporalio/activity';
+import type { SideWorkflows } from '../client/side-workflows.ts';
+import type { OrderWorkflows } from '../client/order-workflows.ts';
+import type { Db } from '../db/connect.ts';
+import { takeStep } from '../db/order-steps.ts';
+import { findOrderRecord, recordRestart } from '../db/orders.ts';
+import * as wrong from '../db/reconciliation.ts';
+import { paymentIdFor } from '../domain/ids.ts';
+import { type Finding, releaseDead } from '../domain/reconciling.ts';
+import { toPlacedOrder } from '../domain/record.ts';
+import { isFinal } from '../domain/states.ts';
+import type { PaymentProvider } from '../providers/payment/provider.ts';
+
+export interface ReconcileDeps {
+  db: Db;
+  payments: ReadonlyMap<string, PaymentProvider>;
+  workflows: OrderWorkflows;
+  sideflows: SideWorkflows;
+  /** Counts what was found. */
+  countFinding(finding: Finding): void;
+}
+
+/** How much of each kind one run looks at: what it costs is bounded, and what is left waits for the next one. */
+const PART = 100;
+/** What has waited for so long is nobody's work any more. */
+const STUCK_SECONDS = 60;
+const LOOK_BACK_MS = 3_600_000;
+
+export function createReconcileActivities({
+  db,
+  payments,
+  workflows,
+  sideflows,
+  countFinding,
+}: ReconcileDeps) {
+  /** Starts the workflow of an order that has not ended again; it goes on from the order's row. */
+  const revive = async (orderId: string): Promise<Finding | undefined> => {
+    const record = await findOrderRecord(db, orderId);
+    if (!record) {
+      const accepted = await workflows.findAccepted(orderId);
+      if (!accepted || !(await workflows.restart(accepted))) return undefined;
+      return { kind: 'unplaced_order', subject: orderId, healed: true };
+    }
+    if (isFinal(record.status) || !(await workflows.restart(toPlacedOrder(record)))) return undefined;
+    await recordRestart(db, orderId);
+    return { kind: 'lost_workflow', subject: orderId, healed: true };
+  };
+
+  async function* lostWorkflows(): AsyncGenerator<Finding | undefined> {
+    const since = new Date(Date.now() - LOOK_BACK_MS);
+    for (const orderId of await workflows.listBroken(since, PART)) yield await revive(orderId);
+    for (const orderId of await wrong.nextLiveOrders(db, PART)) {
+      if (!(await workflows.isRunning(orderId))) yield await revive(orderId);
+    }
+  }
+
+  async function* deadReservations(): AsyncGenerator<Finding> {
+    for (const orderId of await wrong.deadReservations(db, PART)) {
+      const released = await takeStep(db, orderId, (order) => releaseDead(order, new Date().toISOString()));
+      await workflows.cancelIfRunning(orderId);
+      yield { kind: 'dead_reservation', subject: orderId, healed: released.taken };
+    }
+  }
+
+  async function* stockDrifts(): AsyncGenerator<Finding> {
+    for (const { sku, ...counters } of await wrong.nextStockDrifts(db, PART)) {
+      log.warn('A stock does not add up', { sku, ...counters });
+      yield { kind: 'stock_drift', subject: sku, healed: await wrong.healStock(db, sku) };
+    }
+  }
+
+  async function* stuckPayments(): AsyncGenerator<Finding | undefined> {
+    for (const { id, orderId, type } of await wrong.stuckPayments(db, STUCK_SECONDS, PART)) {
+      const order = await findOrderRecord(db, orderId);
+      // The workflow of a live order moves its money itself, for as long as its company needs.
+      if (!order || (!isFinal(order.status) && type !== 'refund')) continue;
+      const started = await sideflows.startRefund(orderId, id);
+      yield started ? { kind: 'stuck_payment', subject: id, healed: true } : undefined;
+    }
+  }
+
+  async function* unknownPayments(): AsyncGenerator<Finding> {
+    const signal = AbortSignal.any([cancellationSignal(), AbortSignal.timeout(20_000)]);
+    for (const company of payments.values()) {
+      const open = await company.listOpenAuthorizations(new Date(Date.now() - LOOK_BACK_MS), signal);
+      const named = open.flatMap(({ paymentId, reference }) => (paymentId ? [{ paymentId, reference }] : []));
+      const unknown = new Set(
+        await wrong.unknownPayments(
+          db,
+          named.map(({ paymentId }) => paymentId),
+        ),
+      );
+      for (const { paymentId, reference } of named.filter((one) => unknown.has(one.paymentId))) {
+        if (!company.shared) {
+          await company.void({ idempotencyKey: paymentIdFor(paymentId, 0), reference }, signal);
+        }
+        yield { kind: 'unknown_payment', subject: reference, healed: !company.shared };
+      }
+    }
+  }
+
+  async function* stuckNotifications(): AsyncGenerator<Finding | undefined> {
+    for (const id of await wrong.stuckNotifications(db, STUCK_SECONDS, PART)) {
+      const started = await sideflows.startNotification(id);
+      yield started ? { kind: 'stuck_notification', subject: id, healed: true } : undefined;
+    }
+  }
+
+  return {
+    /**
+     * Looks for what is wrong in spite of all, puts right what can safely be, and answers with how much it found of each
+     * kind. Every part reads a bounded number of rows by an index; a part that fails does not stop the others, but the
+     * activity then fails and is tried again.
+     */
+    async reconcile(): Promise<Record<string, number>> {
+      const found: Record<string, number> = {};
+      let failure: unknown;
+      const parts = [
+        lostWorkflows,
+        deadReservations,
+        stockDrifts,
+        stuckPayments,
+        unknownPayments,
+        stuckNotifications,
+      ];
+      for (const part of parts) {
+        try {
+          for await (const finding of part()) {
+            heartbeat();
+            if (!finding) continue;
+            found[finding.kind] = (found[finding.kind] ?? 0) + 1;
+            countFinding(finding);
+            log.warn('Reconciling found something wrong', { ...finding });
+          }
+        } catch (error) {
+          log.error('A part of reconciling failed', { part: part.name, reason: String(error) });
+          failure = error;
+        }
+      }
+      if (failure !== undefined) throw failure;
+      return found;
+    },
+  };
+}

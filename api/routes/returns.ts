@@ -1,0 +1,145 @@
+import { randomUUID } from 'node:crypto';
+import { z } from 'zod';
+import type { SideWorkflows } from '../../client/side-workflows.ts';
+import type { Db } from '../../db/connect.ts';
+import { claimKey } from '../../db/idempotency-keys.ts';
+import { takeStep } from '../../db/order-steps.ts';
+import { findOrderRecord, orderIdOf } from '../../db/orders.ts';
+import { OrderPlatformError } from '../../domain/errors.ts';
+import { commandIdFor } from '../../domain/ids.ts';
+import type { OrderRecord } from '../../domain/record.ts';
+import {
+  isReturnFinal,
+  requestReturn,
+  type Return,
+  RETURN_TRANSITIONS,
+  type ReturnCommand,
+} from '../../domain/returns.ts';
+import { EVERYBODY, type Endpoint, endpoint, STAFF } from '../endpoint.ts';
+import { usedKey, wasDoneBefore } from '../idempotent.ts';
+import { mayRead, type ReadOrder } from '../order-reader.ts';
+import { createReturn, orderId, orderReturn, uuidId } from '../order-schemas.ts';
+import { readIfMatch, readPreferredWait } from '../preconditions.ts';
+import { actorOf, type Caller } from '../tokens.ts';
+import { commandProblems, ifMatch, MIN_WAIT_MS, prefer } from './orders.ts';
+
+export interface ReturnDeps {
+  db: Db;
+  load: ReadOrder;
+  sideflows: SideWorkflows;
+}
+
+const tag = 'Returns';
+const aReturn = { description: 'The return', body: orderReturn };
+const keyed = { 'Idempotency-Key': { description: 'Optional: the same key counts once' } };
+const keyProblems = ['invalid_idempotency_key', 'idempotency_key_reused'] as const;
+
+export function returnEndpoints({ db, load, sideflows }: ReturnDeps): Endpoint[] {
+  const find = async (id: string, caller: Caller): Promise<{ order: OrderRecord; found: Return }> => {
+    const owner = await orderIdOf(db, 'returns', id);
+    const order = owner === undefined ? undefined : await findOrderRecord(db, owner);
+    const found = order?.returns.find((candidate) => candidate.id === id);
+    if (!order || !found || !mayRead(caller, order)) {
+      throw new OrderPlatformError('not_found', 'There is no such return.');
+    }
+    return { order, found };
+  };
+
+  /** Through the return's workflow, which is started again where it is lost. */
+  const advance = async (id: string, command: ReturnCommand, caller: Caller, waitMs: number) => {
+    const { order, found } = await find(id, caller);
+    if (found.status === RETURN_TRANSITIONS[command].to) return;
+    const sent = { by: actorOf(caller) };
+    let outcome = await sideflows.advanceReturn(id, command, sent, waitMs);
+    if (outcome === 'closed') {
+      if (isReturnFinal(found.status)) {
+        if (command === 'receive' && found.status === 'refunded') return;
+        throw new OrderPlatformError('invalid_transition', `A return that is ${found.status} has ended.`, {
+          extra: { currentStatus: found.status },
+        });
+      }
+      await sideflows.startReturn(found, order.number);
+      outcome = await sideflows.advanceReturn(id, command, sent, waitMs);
+    }
+    if (outcome !== 'done') {
+      throw new OrderPlatformError('unavailable', 'No worker took it up in time. Please try again.');
+    }
+  };
+
+  const commandEndpoint = (command: ReturnCommand, summary: string): Endpoint =>
+    endpoint({
+      method: 'post',
+      path: `/v1/returns/:id/${command}`,
+      tag,
+      summary,
+      access: STAFF,
+      params: uuidId,
+      body: z.strictObject({}),
+      bodyOptional: true,
+      headers: { ...keyed, ...prefer },
+      answers: { 200: aReturn },
+      problems: ['not_found', 'invalid_transition', ...keyProblems],
+      async handle({ params, body, caller, request, response }) {
+        const used = usedKey(request, caller, body);
+        if (!(await wasDoneBefore(db, used, response))) {
+          await advance(params.id, command, caller, Math.max(readPreferredWait(request), MIN_WAIT_MS));
+          if (used) await claimKey(db, used);
+        }
+        response.json((await find(params.id, caller)).found);
+      },
+    });
+
+  return [
+    endpoint({
+      method: 'post',
+      path: '/v1/orders/:id/returns',
+      tag,
+      summary: 'Ask to return delivered units',
+      access: EVERYBODY,
+      params: orderId,
+      body: createReturn,
+      headers: { ...keyed, ...ifMatch },
+      answers: { 201: { ...aReturn, headers: { Location: 'Where the return is' } } },
+      problems: [...commandProblems, 'not_enough_units', ...keyProblems],
+      async handle({ params, body, caller, request, response }) {
+        const used = usedKey(request, caller, body);
+        const expectedVersion = readIfMatch(request);
+        const order = await load(params.id, caller);
+        const replayed = used !== undefined && (await wasDoneBefore(db, used, response));
+        const returnId = used ? commandIdFor(used.caller, used.route, used.key) : randomUUID();
+        if (!replayed) {
+          const wanted = { ...body, returnId, by: actorOf(caller) };
+          await takeStep(
+            db,
+            order.id,
+            (current) => requestReturn(current, { ...wanted, at: new Date().toISOString() }),
+            { expectedVersion },
+          );
+          if (used) await claimKey(db, used);
+        }
+        const { found } = await find(returnId, caller);
+        await sideflows.startReturn(found, order.number);
+        response.status(201).location(`/v1/returns/${returnId}`).json(found);
+      },
+    }),
+    endpoint({
+      method: 'get',
+      path: '/v1/returns/:id',
+      tag,
+      summary: 'Read a return',
+      access: EVERYBODY,
+      params: uuidId,
+      answers: { 200: aReturn },
+      problems: ['not_found'],
+      async handle({ params, caller, response }) {
+        response.json((await find(params.id, caller)).found);
+      },
+    }),
+    commandEndpoint('approve', 'Allow a return'),
+    commandEndpoint('reject', 'Refuse a return'),
+    commandEndpoint(
+      'receive',
+      'Record that the units of a return are back: they go into stock and are refunded',
+    ),
+  ];
+}

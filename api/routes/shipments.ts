@@ -1,0 +1,205 @@
+import { randomUUID } from 'node:crypto';
+import { z } from 'zod';
+import { claimKey } from '../../db/idempotency-keys.ts';
+import type { Db } from '../../db/connect.ts';
+import { takeStep } from '../../db/order-steps.ts';
+import { findOrder, findTracked, orderIdOf } from '../../db/orders.ts';
+import { OrderPlatformError } from '../../domain/errors.ts';
+import { commandIdFor } from '../../domain/ids.ts';
+import type { Order, Shipment, ShipmentStatus } from '../../domain/order.ts';
+import { track } from '../../domain/shipping.ts';
+import { EVERYBODY, type Endpoint, endpoint, STAFF } from '../endpoint.ts';
+import { usedKey, wasDoneBefore } from '../idempotent.ts';
+import type { OrderCommands } from '../order-commands.ts';
+import { mayRead, type ReadOrder } from '../order-reader.ts';
+import { changeShipment, createShipment, orderId, shipment, uuidId } from '../order-schemas.ts';
+import { markReplayed, readIfMatch, readPreferredWait } from '../preconditions.ts';
+import type { ReadWebhook } from '../webhooks.ts';
+import { actorOf, type Caller } from '../tokens.ts';
+import { commandProblems, ifMatch, MIN_WAIT_MS, prefer } from './orders.ts';
+import type { Request } from 'express';
+import type { Logger } from 'pino';
+
+/** What a carrier's webhook says. */
+export interface TrackingNews {
+  trackingNumber: string;
+  status: Exclude<ShipmentStatus, 'created'>;
+}
+
+export interface ShipmentDeps {
+  db: Db;
+  load: ReadOrder;
+  commands: OrderCommands;
+  readWebhook: ReadWebhook<TrackingNews>;
+  logger: Logger;
+}
+
+const tag = 'Shipments';
+const aShipment = { description: 'The shipment', body: shipment };
+const keyed = { 'Idempotency-Key': { description: 'Optional: the same key ships once' } };
+const keyProblems = ['invalid_idempotency_key', 'idempotency_key_reused'] as const;
+
+export function shipmentEndpoints({ db, load, commands, readWebhook, logger }: ShipmentDeps): Endpoint[] {
+  const find = async (id: string, caller: Caller): Promise<{ order: Order; found: Shipment }> => {
+    const owner = await orderIdOf(db, 'shipments', id);
+    const order = owner === undefined ? undefined : await findOrder(db, owner);
+    const found = order?.shipments.find((candidate) => candidate.id === id);
+    if (!order || !found || !mayRead(caller, order)) {
+      throw new OrderPlatformError('not_found', 'There is no such shipment.');
+    }
+    return { order, found };
+  };
+
+  /** Takes a shipment on its way: its arrival goes through the order's workflow, its stations are only noted. */
+  const move = async (
+    { order, found }: { order: Order; found: Shipment },
+    change: z.output<typeof changeShipment>,
+    by: string,
+    waitMs: number,
+    expectedVersion?: number,
+  ): Promise<void> => {
+    const { status, trackingNumber } = change;
+    const shipmentId = found.id;
+    const noted = {
+      shipmentId,
+      trackingNumber,
+      by,
+      at: new Date().toISOString(),
+      ...(status !== 'delivered' && { status }),
+    };
+    if (trackingNumber !== undefined || status !== 'delivered') {
+      await takeStep(db, order.id, (current) => track(current, noted), { expectedVersion });
+    }
+    if (status === 'delivered' && found.status !== 'delivered') {
+      const version =
+        trackingNumber === undefined && expectedVersion !== undefined ? { expectedVersion } : {};
+      await commands.deliver(order, { shipmentId, by, ...version }, Math.max(waitMs, MIN_WAIT_MS));
+    }
+  };
+
+  const waitOf = (request: Request) => Math.max(readPreferredWait(request), MIN_WAIT_MS);
+
+  return [
+    endpoint({
+      method: 'post',
+      path: '/v1/orders/:id/shipments',
+      tag,
+      summary: 'Ship an order or a part of it',
+      access: STAFF,
+      params: orderId,
+      body: createShipment,
+      headers: { ...keyed, ...ifMatch, ...prefer },
+      answers: {
+        200: { description: 'The shipment that an earlier request had made', body: shipment },
+        201: { ...aShipment, headers: { Location: 'Where the shipment is' } },
+      },
+      problems: [...commandProblems, 'not_enough_units', ...keyProblems],
+      async handle({ params, body, caller, request, response }) {
+        const used = usedKey(request, caller, body);
+        const expectedVersion = readIfMatch(request);
+        const order = await load(params.id, caller);
+        const replayed = used !== undefined && (await wasDoneBefore(db, used, response));
+        const wanted = used ? commandIdFor(used.caller, used.route, used.key) : randomUUID();
+        const id = replayed
+          ? wanted
+          : await commands.ship(
+              order,
+              {
+                carrier: body.carrier,
+                ...(body.trackingNumber !== undefined && { trackingNumber: body.trackingNumber }),
+                ...(body.lines && { lines: body.lines }),
+                shipmentId: wanted,
+                by: actorOf(caller),
+                ...(expectedVersion !== undefined && { expectedVersion }),
+              },
+              waitOf(request),
+            );
+        if (used && !replayed) await claimKey(db, used);
+        const shipped = (await findOrder(db, order.id))!.shipments.find((candidate) => candidate.id === id);
+        response
+          .status(id === wanted ? 201 : 200)
+          .location(`/v1/shipments/${id}`)
+          .json(shipped);
+      },
+    }),
+    endpoint({
+      method: 'get',
+      path: '/v1/shipments/:id',
+      tag,
+      summary: 'Read a shipment',
+      access: EVERYBODY,
+      params: uuidId,
+      answers: { 200: aShipment },
+      problems: ['not_found'],
+      async handle({ params, caller, response }) {
+        response.json((await find(params.id, caller)).found);
+      },
+    }),
+    endpoint({
+      method: 'patch',
+      path: '/v1/shipments/:id',
+      tag,
+      summary: 'Say where a shipment is, or its tracking number',
+      access: STAFF,
+      params: uuidId,
+      body: changeShipment,
+      headers: { ...ifMatch, ...prefer },
+      answers: { 200: aShipment },
+      problems: commandProblems,
+      async handle({ params, body, caller, request, response }) {
+        const before = await find(params.id, caller);
+        await move(before, body, actorOf(caller), waitOf(request), readIfMatch(request));
+        response.json((await find(params.id, caller)).found);
+      },
+    }),
+    endpoint({
+      method: 'post',
+      path: '/v1/shipments/:id/deliver',
+      tag,
+      summary: 'Record that a shipment has arrived',
+      access: STAFF,
+      params: uuidId,
+      body: z.strictObject({}),
+      bodyOptional: true,
+      headers: { ...keyed, ...ifMatch, ...prefer },
+      answers: { 200: aShipment },
+      problems: [...commandProblems, ...keyProblems],
+      async handle({ params, body, caller, request, response }) {
+        const used = usedKey(request, caller, body);
+        const before = await find(params.id, caller);
+        if (used && (await wasDoneBefore(db, used, response))) markReplayed(response);
+        else {
+          const by = actorOf(caller);
+          await move(before, { status: 'delivered' }, by, waitOf(request), readIfMatch(request));
+          if (used) await claimKey(db, used);
+        }
+        response.json((await find(params.id, caller)).found);
+      },
+    }),
+    endpoint({
+      method: 'post',
+      path: '/v1/carriers/:name/webhook',
+      tag,
+      summary: 'Where a carrier tells of its shipments, signed (Standard Webhooks)',
+      access: 'public',
+      unlimited: true,
+      raw: true,
+      params: z.object({ name: z.string() }),
+      answers: { 200: { description: 'Received', body: z.object({ received: z.literal(true) }) } },
+      problems: ['not_found', 'invalid_signature', 'validation_failed'],
+      async handle({ params, request, response }) {
+        const news = await readWebhook(params.name, request.headers, request.body as Buffer);
+        const tracked = news ? await findTracked(db, news.trackingNumber) : [];
+        if (news && tracked.length === 0) {
+          logger.warn({ carrier: params.name }, 'A carrier tells of a shipment that is not known');
+        }
+        for (const { id, orderId: owner } of tracked) {
+          const order = (await findOrder(db, owner))!;
+          const found = order.shipments.find((candidate) => candidate.id === id)!;
+          await move({ order, found }, { status: news!.status }, `carrier:${params.name}`, waitOf(request));
+        }
+        response.json({ received: true });
+      },
+    }),
+  ];
+}

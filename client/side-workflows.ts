@@ -1,0 +1,102 @@
+import {
+  type Client,
+  WorkflowExecutionAlreadyStartedError,
+  type WorkflowStartOptions,
+} from '@temporalio/client';
+import type { PaymentStatus } from '../domain/payments.ts';
+import { type Return, type ReturnCommand, returnWorkflowId } from '../domain/returns.ts';
+import {
+  NOTIFICATION_WORKFLOW,
+  notificationWorkflowId,
+  type PaymentNews,
+  REFUND_WORKFLOW,
+  RETURN_WORKFLOW,
+  type ReturnInput,
+  returnUpdates,
+  type Sent,
+  TASK_QUEUE,
+} from '../workflows/messages.ts';
+import { RPC_DEADLINE_MS, tryUpdate } from './calls.ts';
+
+/** The workflow ID of what moves the money of one payment after, or beside, the order's own workflow. */
+export const refundWorkflowId = (paymentId: string): string => `refund-${paymentId}`;
+
+/** What the API and the reconciling ask of the workflows that live beside an order's. */
+export interface SideWorkflows {
+  /** Moves what the order owes, or takes up `news` first; false where that is under way already. */
+  startRefund(orderId: string, paymentId: string, news?: PaymentNews): Promise<boolean>;
+  /** Waits for a refund up to `waitMs`; undefined when it takes longer. */
+  awaitRefund(paymentId: string, waitMs: number): Promise<PaymentStatus | undefined>;
+  /** Starts the workflow of a return; nothing happens where it runs. */
+  startReturn(returned: Return, number: string): Promise<boolean>;
+  /** Starts to send a notification again and again; false where that is under way already. */
+  startNotification(notificationId: string): Promise<boolean>;
+  /** Takes a return one step on; `closed` when its workflow does not run. Throws the domain error of a refusal. */
+  advanceReturn(
+    returnId: string,
+    command: ReturnCommand,
+    sent: Sent,
+    waitMs: number,
+  ): Promise<'done' | 'closed' | 'undecided'>;
+}
+
+export function createSideWorkflows(client: Client): SideWorkflows {
+  const start = async (type: string, options: Omit<WorkflowStartOptions, 'taskQueue'>): Promise<boolean> => {
+    try {
+      await client.withDeadline(Date.now() + RPC_DEADLINE_MS, () =>
+        client.workflow.start(type, { taskQueue: TASK_QUEUE, ...options }),
+      );
+      return true;
+    } catch (error) {
+      if (error instanceof WorkflowExecutionAlreadyStartedError) return false;
+      throw error;
+    }
+  };
+
+  return {
+    startRefund: (orderId, paymentId, news) =>
+      start(REFUND_WORKFLOW, {
+        workflowId: refundWorkflowId(paymentId),
+        args: [orderId, ...(news ? [news] : [])],
+        staticSummary: `Money of order ${orderId}`,
+      }),
+
+    async awaitRefund(paymentId, waitMs) {
+      const handle = client.workflow.getHandle(refundWorkflowId(paymentId));
+      const result = (): Promise<PaymentStatus> => handle.result();
+      let timer: NodeJS.Timeout | undefined;
+      const tooLate = new Promise<undefined>((resolve) => {
+        timer = setTimeout(() => resolve(undefined), waitMs);
+      });
+      const status = await Promise.race([
+        client.withDeadline(Date.now() + waitMs + 1_000, result).catch(() => undefined),
+        tooLate,
+      ]);
+      clearTimeout(timer);
+      return status;
+    },
+
+    startReturn({ id, orderId, status, lines }, number) {
+      const input: ReturnInput = { orderId, returnId: id, status };
+      const units = lines.reduce((sum, { quantity }) => sum + quantity, 0);
+      return start(RETURN_WORKFLOW, {
+        workflowId: returnWorkflowId(id),
+        args: [input],
+        staticSummary: `Return of order ${number}: ${units} ${units === 1 ? 'item' : 'items'}`,
+      });
+    },
+
+    startNotification: (id) =>
+      start(NOTIFICATION_WORKFLOW, {
+        workflowId: notificationWorkflowId(id),
+        args: [id],
+        staticSummary: 'A message that has waited too long',
+      }),
+
+    async advanceReturn(returnId, command, sent, waitMs) {
+      const handle = client.workflow.getHandle(returnWorkflowId(returnId));
+      const outcome = await tryUpdate(client, handle, returnUpdates[command], sent, waitMs);
+      return outcome === 'closed' || outcome === 'undecided' ? outcome : 'done';
+    },
+  };
+}

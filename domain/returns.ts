@@ -1,0 +1,149 @@
+import { OrderPlatformError } from './errors.ts';
+import type { LineUnits } from './order.ts';
+import { planRefund, refundableOf } from './payments.ts';
+import { chooseUnits, type OrderRecord, type Step, unitsBySku } from './record.ts';
+
+export const RETURN_STATUSES = ['requested', 'approved', 'rejected', 'received', 'refunded'] as const;
+export type ReturnStatus = (typeof RETURN_STATUSES)[number];
+
+/** Units that come back after they were delivered. */
+export interface Return {
+  id: string;
+  orderId: string;
+  status: ReturnStatus;
+  lines: LineUnits[];
+  reason: string;
+  createdAt: string;
+  updatedAt: string;
+}
+
+/** Which status each command on a return needs, and leads to. */
+export const RETURN_TRANSITIONS = {
+  approve: { from: 'requested', to: 'approved' },
+  reject: { from: 'requested', to: 'rejected' },
+  receive: { from: 'approved', to: 'received' },
+} as const satisfies Record<string, { from: ReturnStatus; to: ReturnStatus }>;
+export type ReturnCommand = keyof typeof RETURN_TRANSITIONS;
+
+/** The workflow ID of a return. */
+export const returnWorkflowId = (returnId: string): string => `return-${returnId}`;
+
+/** A return in one of these statuses changes no more. */
+export const isReturnFinal = (status: ReturnStatus): boolean =>
+  status === 'rejected' || status === 'refunded';
+
+export interface ReturnRequest {
+  returnId: string;
+  lines: LineUnits[];
+  reason: string;
+  by: string;
+  at: string;
+}
+
+/**
+ * Asks for a return of delivered units. Undefined where it was asked for before; throws `invalid_transition` where
+ * nothing is delivered yet, and `not_enough_units` for more than was delivered over all returns that were not rejected.
+ */
+export function requestReturn(order: OrderRecord, request: ReturnRequest): Step | undefined {
+  if (order.returns.some(({ id }) => id === request.returnId)) return undefined;
+  const returnable = deliveredAndNotReturned(order);
+  if (!order.shipments.some(({ status }) => status === 'delivered')) {
+    throw new OrderPlatformError('invalid_transition', 'Nothing of this order is delivered yet.', {
+      extra: { currentStatus: order.status },
+    });
+  }
+  const lines = chooseUnits(order, request.lines, returnable);
+  return {
+    by: request.by,
+    at: request.at,
+    returns: [
+      {
+        id: request.returnId,
+        orderId: order.id,
+        status: 'requested',
+        lines,
+        reason: request.reason,
+        createdAt: request.at,
+        updatedAt: request.at,
+      },
+    ],
+    events: [
+      {
+        type: 'return.requested',
+        data: { returnId: request.returnId, items: unitsBySku(order, lines), reason: request.reason },
+      },
+    ],
+    messages: [returnMessage(request.returnId, 'requested')],
+  };
+}
+
+function deliveredAndNotReturned({ lines, shipments, returns }: OrderRecord): LineUnits[] {
+  const unitsOf = (lineId: string, holders: { lines: LineUnits[] }[]) =>
+    holders
+      .flatMap((holder) => holder.lines)
+      .filter((units) => units.lineId === lineId)
+      .reduce((sum, { quantity }) => sum + quantity, 0);
+  const delivered = shipments.filter(({ status }) => status === 'delivered');
+  const alive = returns.filter(({ status }) => status !== 'rejected');
+  return lines
+    .map(({ id }) => ({ lineId: id, quantity: unitsOf(id, delivered) - unitsOf(id, alive) }))
+    .filter(({ quantity }) => quantity > 0);
+}
+
+/**
+ * Takes a return one step on. Receiving puts its units back into stock and plans their refund. Undefined where that
+ * step was taken before; throws `invalid_transition` with the return's `currentStatus` where it is illegal.
+ */
+export function advanceReturn(
+  order: OrderRecord,
+  { returnId, command, by, at }: { returnId: string; command: ReturnCommand; by: string; at: string },
+): Step | undefined {
+  const it = order.returns.find(({ id }) => id === returnId);
+  if (!it) throw new OrderPlatformError('not_found', 'There is no such return.');
+  const { from, to } = RETURN_TRANSITIONS[command];
+  if (it.status === to || (command === 'receive' && it.status === 'refunded')) return undefined;
+  if (it.status !== from) {
+    throw new OrderPlatformError(
+      'invalid_transition',
+      `A return that is ${it.status} cannot be "${command}"d.`,
+      {
+        extra: { currentStatus: it.status },
+      },
+    );
+  }
+  const received = command === 'receive';
+  const refunds = received
+    ? planRefund(order, at, { amount: worthOf(order, it.lines), reason: it.reason, returnId })
+    : [];
+  const status = received && refunds.length === 0 ? 'refunded' : to;
+  return {
+    by,
+    at,
+    returns: [{ ...it, status, updatedAt: at }],
+    ...(received && { units: { fate: 'returned' as const, of: it.lines } }),
+    ...(refunds.length > 0 && { payments: refunds }),
+    events: [
+      { type: `return.${to}`, data: { returnId, ...(received && { items: unitsBySku(order, it.lines) }) } },
+    ],
+    messages: [returnMessage(returnId, to)],
+  };
+}
+
+/** What the units of a return were paid with; no more than can still be given back. */
+function worthOf(order: OrderRecord, units: LineUnits[]): number {
+  const worth = units.reduce(
+    (sum, { lineId, quantity }) =>
+      sum + quantity * (order.lines.find(({ id }) => id === lineId)?.unitPrice ?? 0),
+    0,
+  );
+  return Math.min(worth, refundableOf(order, true));
+}
+
+/** What the customer is told of a return. */
+export const returnMessage = (returnId: string, status: ReturnStatus) => ({
+  event: `return.${status}`,
+  of: returnId,
+  template: 'return-updated',
+  to: 'customer' as const,
+  variables: { returnStatus: status },
+});
