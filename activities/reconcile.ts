@@ -3,7 +3,7 @@ import type { SideWorkflows } from '../client/side-workflows.ts';
 import type { OrderWorkflows } from '../client/order-workflows.ts';
 import type { Db } from '../db/connect.ts';
 import { takeStep } from '../db/order-steps.ts';
-import { findOrderRecord, recordRestart } from '../db/orders.ts';
+import { findOrderRecord, recordEvent, recordRestart } from '../db/orders.ts';
 import * as wrong from '../db/reconciliation.ts';
 import { paymentIdFor } from '../domain/ids.ts';
 import { type Finding, releaseDead } from '../domain/reconciling.ts';
@@ -69,13 +69,14 @@ export function createReconcileActivities({
     }
   }
 
-  async function* stuckPayments(): AsyncGenerator<Finding | undefined> {
+  async function* stuckPayments(): AsyncGenerator<Finding> {
     for (const { id, orderId, type } of await wrong.stuckPayments(db, STUCK_SECONDS, PART)) {
       const order = await findOrderRecord(db, orderId);
       // The workflow of a live order moves its money itself, for as long as its company needs.
       if (!order || (!isFinal(order.status) && type !== 'refund')) continue;
-      const started = await sideflows.startRefund(orderId, id);
-      yield started ? { kind: 'stuck_payment', subject: id, healed: true } : undefined;
+      if (!(await sideflows.startRefund(orderId, id))) continue;
+      await recordEvent(db, orderId, 'reconcile.stuck_payment', { paymentId: id, type });
+      yield { kind: 'stuck_payment', subject: id, healed: true };
     }
   }
 
@@ -99,10 +100,12 @@ export function createReconcileActivities({
     }
   }
 
-  async function* stuckNotifications(): AsyncGenerator<Finding | undefined> {
-    for (const id of await wrong.stuckNotifications(db, STUCK_SECONDS, PART)) {
-      const started = await sideflows.startNotification(id);
-      yield started ? { kind: 'stuck_notification', subject: id, healed: true } : undefined;
+  async function* stuckNotifications(): AsyncGenerator<Finding> {
+    for (const { id, orderId } of await wrong.stuckNotifications(db, STUCK_SECONDS, PART)) {
+      if (!(await sideflows.startNotification(id))) continue;
+      if (orderId !== null)
+        await recordEvent(db, orderId, 'reconcile.stuck_notification', { notificationId: id });
+      yield { kind: 'stuck_notification', subject: id, healed: true };
     }
   }
 

@@ -103,8 +103,6 @@ export function createStepTaker(deps: StepDeps) {
   };
 }
 
-export type StepTaker = ReturnType<typeof createStepTaker>;
-
 function resultOf(record: OrderRecord, untold: string[]): StepResult {
   const { status, paymentStatus, version, rejection, cancellation, payBy } = record;
   const reason = rejection?.code ?? cancellation?.reason ?? undefined;

@@ -1,5 +1,7 @@
+import { randomUUID } from 'node:crypto';
 import type { Db, Trx } from '../db/connect.ts';
 import { claimKey, isReplay, type UsedKey } from '../db/idempotency-keys.ts';
+import { commandIdFor } from '../domain/ids.ts';
 import type { Request, Response } from 'express';
 import { markReplayed, readIdempotencyKey, requestHashOf } from './preconditions.ts';
 import type { Caller } from './tokens.ts';
@@ -34,6 +36,28 @@ export async function oncePerKey<T>(
     }
     return await effect(trx);
   });
+}
+
+/**
+ * Runs an effect that is idempotent by an id: the id is made of the request's key, or new where the caller sent none.
+ * Where the same request was done before, the effect is skipped and the answer is marked as replayed. Returns the id.
+ */
+export async function onceById(
+  db: Db,
+  {
+    request,
+    response,
+    caller,
+    body,
+  }: { request: Request; response: Response; caller: Caller; body: unknown },
+  effect: (id: string) => Promise<unknown>,
+): Promise<string> {
+  const used = usedKey(request, caller, body);
+  const id = used ? commandIdFor(used.caller, used.route, used.key) : randomUUID();
+  if (await wasDoneBefore(db, used, response)) return id;
+  await effect(id);
+  if (used) await claimKey(db, used);
+  return id;
 }
 
 /** Whether the key's request was done before; marks the answer then. For effects that are idempotent themselves. */

@@ -74,7 +74,7 @@ export function createOrderCommands({ db, workflows }: { db: Db; workflows: Orde
     async ship(order, request, waitMs) {
       const made = async (): Promise<Shipment | undefined> => {
         const record = await findOrderRecord(db, order.id);
-        return record && sameShipment(record, { shipmentId: '', by: '', at: '', ...request });
+        return record && sameShipment(record, { by: '', at: '', shipmentId: '', ...request });
       };
       const attempt = () => workflows.ship(order.id, request, waitMs);
       const shipped = await send('ship', order, attempt, async () => (await made()) !== undefined);
@@ -90,7 +90,7 @@ export function createOrderCommands({ db, workflows }: { db: Db; workflows: Orde
 }
 
 /** Whether an order that has ended, or is shipped, is where the command would bring it. */
-export const isRepeat = (command: OrderCommand, order: Pick<Order, 'status' | 'cancellation'>): boolean =>
+const isRepeat = (command: OrderCommand, order: Pick<Order, 'status' | 'cancellation'>): boolean =>
   (command === 'cancel' && (order.status === 'cancelled' || order.cancellation !== undefined)) ||
   (command === 'deliver' && order.status === 'delivered');
 

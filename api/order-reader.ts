@@ -25,6 +25,6 @@ export const createOrderReader =
 export const mayRead = (caller: Caller, { customerId }: Pick<Order, 'customerId'>): boolean =>
   caller.role !== 'customer' || caller.id === customerId;
 
-export const noSuchOrder = () => new OrderPlatformError('not_found', 'There is no such order.');
+const noSuchOrder = () => new OrderPlatformError('not_found', 'There is no such order.');
 
 const pending = (accepted: PlacedOrder | undefined): Order | undefined => accepted && pendingOrder(accepted);

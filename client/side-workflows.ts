@@ -19,7 +19,7 @@ import {
 import { RPC_DEADLINE_MS, tryUpdate } from './calls.ts';
 
 /** The workflow ID of what moves the money of one payment after, or beside, the order's own workflow. */
-export const refundWorkflowId = (paymentId: string): string => `refund-${paymentId}`;
+const refundWorkflowId = (paymentId: string): string => `refund-${paymentId}`;
 
 /** What the API and the reconciling ask of the workflows that live beside an order's. */
 export interface SideWorkflows {

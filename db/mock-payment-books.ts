@@ -67,7 +67,8 @@ export const mockPaymentBooks = (db: Db) => ({
       with decided as (
         update mock_company.payment_intents
         set status = ${status}
-        where id = ${paymentId}::uuid and status = 'processing'
+        where id = ${paymentId}::uuid
+          and (status = 'processing' or (status = 'failed' and ${status} = 'authorized'))
       )
       select multicapture from mock_company.payment_intents where id = ${paymentId}::uuid
     `.execute(db);

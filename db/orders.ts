@@ -150,17 +150,26 @@ export async function findOrderRecord(db: Db, orderId: string): Promise<OrderRec
   return row && toRecord(row);
 }
 
-/** Notes in the timeline of an order that its workflow had to be started again. */
-export async function recordRestart(db: Db, orderId: string): Promise<void> {
+/** Notes something in the timeline of an order that is no step of it: its version stays. */
+export async function recordEvent(
+  db: Db,
+  orderId: string,
+  type: string,
+  data: Record<string, unknown> = {},
+): Promise<void> {
   await sql`
     with counted as (
       update ordering.orders set last_event_seq = last_event_seq + 1 where id = ${orderId}::uuid
       returning id, last_event_seq
     )
-    insert into ordering.order_events (order_id, seq, type, actor)
-    select id, last_event_seq, 'workflow.restarted', 'system' from counted
+    insert into ordering.order_events (order_id, seq, type, actor, data)
+    select id, last_event_seq, ${type}, 'system', ${JSON.stringify(data)}::jsonb from counted
   `.execute(db);
 }
+
+/** Notes that an order's workflow had to be started again. */
+export const recordRestart = (db: Db, orderId: string): Promise<void> =>
+  recordEvent(db, orderId, 'workflow.restarted');
 
 export interface OrderFilter {
   status?: OrderStatus | undefined;

@@ -139,14 +139,18 @@ export async function stuckPayments(
 }
 
 /** Notifications that have waited for longer than `seconds`. */
-export async function stuckNotifications(db: Db, seconds: number, limit: number): Promise<string[]> {
-  const { rows } = await sql<{ id: string }>`
-    select id from messaging.notifications
+export async function stuckNotifications(
+  db: Db,
+  seconds: number,
+  limit: number,
+): Promise<{ id: string; orderId: string | null }[]> {
+  const { rows } = await sql<{ id: string; orderId: string | null }>`
+    select id, order_id as "orderId" from messaging.notifications
     where status = 'queued' and created_at < now() - make_interval(secs => ${seconds})
     order by created_at
     limit ${limit}
   `.execute(db);
-  return rows.map(({ id }) => id);
+  return rows;
 }
 
 /** Those of these payment ids that are not in the books. */

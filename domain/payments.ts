@@ -71,7 +71,7 @@ const latestAuthorization = ({ payments }: OrderRecord): Payment | undefined =>
   payments.findLast(({ type }) => type === 'authorization');
 
 /** How much has been captured; with `planned` also what is going to be. */
-export const capturedBy = ({ payments }: OrderRecord, planned = false): number =>
+const capturedBy = ({ payments }: OrderRecord, planned = false): number =>
   sum(
     payments.filter(
       (payment) =>

@@ -113,8 +113,7 @@ export function take(before: OrderRecord, step: Step): TakenStep {
     payments: merge(before.payments, payments),
     shipments: merge(before.shipments, shipments),
     returns: merge(before.returns, returns),
-    version: before.version + 1,
-    updatedAt: step.at,
+    ...(!isOnlyTold(step) && { version: before.version + 1, updatedAt: step.at }),
     step: before.step + 1,
   };
   if (note === null || note === '') delete after.note;
@@ -130,6 +129,10 @@ export function take(before: OrderRecord, step: Step): TakenStep {
   after.paymentStatus = paymentStatusOf(after);
   return { after, step: following ? { ...step, payments: [...payments, following] } : step };
 }
+
+/** Whether a step changes nothing of the order: somebody is told something. */
+const isOnlyTold = ({ set, units, payments, shipments, returns }: Step): boolean =>
+  [set, units, payments, shipments, returns].every((change) => change === undefined);
 
 /** The status that the fate of its units gives an order. */
 function statusAfter({ status, lines, shipments }: OrderRecord): OrderStatus {

@@ -68,10 +68,13 @@ export function ship(order: OrderRecord, command: ShipCommand): Step | undefined
   };
 }
 
-/** The shipment that already is what a command asks for, where nothing is left to ship: a repeated request. */
+/**
+ * The shipment that a command asks for and that is there already: by its id, or, where nothing is left to ship, by what
+ * it says.
+ */
 export function sameShipment(order: OrderRecord, command: ShipCommand): Shipment | undefined {
-  const own = order.shipments.find(({ id }) => id === command.shipmentId);
-  if (own || openUnits(order).length > 0) return own;
+  const made = order.shipments.find(({ id }) => id === command.shipmentId);
+  if (made || openUnits(order).length > 0) return made;
   return order.shipments.findLast(
     ({ carrier, trackingNumber, lines }) =>
       carrier === command.carrier &&

@@ -199,6 +199,9 @@ test('a movement of money and a mail that nobody works on any more are taken up'
     const mails = await stack.mailsAbout(order.number);
     return data.every(({ status }: { status: string }) => status === 'succeeded') && mails.length === 3;
   });
+  expect(await types(order)).toEqual(
+    expect.arrayContaining(['reconcile.stuck_payment', 'reconcile.stuck_notification']),
+  );
   const metrics = String(await read('/metrics'));
   expect(metrics).toMatch(/holdfast_reconcile_findings_total\{kind="stuck_payment",healed="true"\} [1-9]/);
 });

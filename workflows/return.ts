@@ -32,7 +32,11 @@ export async function orderReturn({ orderId, returnId, status: begun }: ReturnIn
     await CancellationScope.nonCancellable(async () => {
       const { by } = (sent ?? {}) as Sent;
       const actor = typeof by === 'string' ? by : 'temporal-update';
-      let result = readResult(await quickly.advanceReturn(orderId, returnId, command, actor));
+      const answer = await quickly.advanceReturn(orderId, returnId, command, actor);
+      // Another run of this workflow may have taken the return on.
+      if ('refused' in answer)
+        moveTo((answer.refused.extra as { currentStatus: ReturnStatus }).currentStatus);
+      let result = readResult(answer);
       moveTo(RETURN_TRANSITIONS[command].to);
       while (result.unsettled) result = await patiently.settlePayments(orderId);
       if (command === 'receive') moveTo('refunded');

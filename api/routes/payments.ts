@@ -1,17 +1,14 @@
-import { randomUUID } from 'node:crypto';
 import { z } from 'zod';
 import type { SideWorkflows } from '../../client/side-workflows.ts';
 import type { Db } from '../../db/connect.ts';
-import { claimKey } from '../../db/idempotency-keys.ts';
 import { takeStep } from '../../db/order-steps.ts';
 import { findOrderRecord, orderIdOf } from '../../db/orders.ts';
-import { commandIdFor } from '../../domain/ids.ts';
 import { refund } from '../../domain/paying.ts';
 import type { Payment } from '../../domain/payments.ts';
 import { isFinal } from '../../domain/states.ts';
 import type { PaymentNews } from '../../workflows/messages.ts';
 import { EVERYBODY, type Endpoint, endpoint, STAFF } from '../endpoint.ts';
-import { usedKey, wasDoneBefore } from '../idempotent.ts';
+import { onceById } from '../idempotent.ts';
 import type { OrderCommands } from '../order-commands.ts';
 import type { ReadOrder } from '../order-reader.ts';
 import { createRefund, orderId, payment } from '../order-schemas.ts';
@@ -83,21 +80,17 @@ export function paymentEndpoints({
         'idempotency_key_reused',
       ],
       async handle({ params, body, caller, request, response }) {
-        const used = usedKey(request, caller, body);
         const expectedVersion = readIfMatch(request);
         const order = await load(params.id, caller);
-        const replayed = used !== undefined && (await wasDoneBefore(db, used, response));
-        const refundId = used ? commandIdFor(used.caller, used.route, used.key) : randomUUID();
-        if (!replayed) {
-          const command = { ...body, refundId, by: actorOf(caller) };
-          await takeStep(
+        const command = { ...body, by: actorOf(caller) };
+        const refundId = await onceById(db, { request, response, caller, body }, (id) =>
+          takeStep(
             db,
             order.id,
-            (current) => refund(current, { ...command, at: new Date().toISOString() }),
+            (current) => refund(current, { ...command, refundId: id, at: new Date().toISOString() }),
             { expectedVersion },
-          );
-          if (used) await claimKey(db, used);
-        }
+          ),
+        );
         const waitMs = readPreferredWait(request);
         await sideflows.startRefund(order.id, refundId);
         if (waitMs > 0) await sideflows.awaitRefund(refundId, waitMs);

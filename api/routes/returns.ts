@@ -1,12 +1,9 @@
-import { randomUUID } from 'node:crypto';
 import { z } from 'zod';
 import type { SideWorkflows } from '../../client/side-workflows.ts';
 import type { Db } from '../../db/connect.ts';
-import { claimKey } from '../../db/idempotency-keys.ts';
 import { takeStep } from '../../db/order-steps.ts';
 import { findOrderRecord, orderIdOf } from '../../db/orders.ts';
 import { OrderPlatformError } from '../../domain/errors.ts';
-import { commandIdFor } from '../../domain/ids.ts';
 import type { OrderRecord } from '../../domain/record.ts';
 import {
   isReturnFinal,
@@ -16,7 +13,7 @@ import {
   type ReturnCommand,
 } from '../../domain/returns.ts';
 import { EVERYBODY, type Endpoint, endpoint, STAFF } from '../endpoint.ts';
-import { usedKey, wasDoneBefore } from '../idempotent.ts';
+import { onceById } from '../idempotent.ts';
 import { mayRead, type ReadOrder } from '../order-reader.ts';
 import { createReturn, orderId, orderReturn, uuidId } from '../order-schemas.ts';
 import { readIfMatch, readPreferredWait } from '../preconditions.ts';
@@ -30,6 +27,8 @@ export interface ReturnDeps {
 }
 
 const tag = 'Returns';
+/** A workflow may end, or be lost, between a look at its return and the command to it. */
+const MAX_ATTEMPTS = 3;
 const aReturn = { description: 'The return', body: orderReturn };
 const keyed = { 'Idempotency-Key': { description: 'Optional: the same key counts once' } };
 const keyProblems = ['invalid_idempotency_key', 'idempotency_key_reused'] as const;
@@ -47,23 +46,22 @@ export function returnEndpoints({ db, load, sideflows }: ReturnDeps): Endpoint[]
 
   /** Through the return's workflow, which is started again where it is lost. */
   const advance = async (id: string, command: ReturnCommand, caller: Caller, waitMs: number) => {
-    const { order, found } = await find(id, caller);
-    if (found.status === RETURN_TRANSITIONS[command].to) return;
-    const sent = { by: actorOf(caller) };
-    let outcome = await sideflows.advanceReturn(id, command, sent, waitMs);
-    if (outcome === 'closed') {
-      if (isReturnFinal(found.status)) {
-        if (command === 'receive' && found.status === 'refunded') return;
-        throw new OrderPlatformError('invalid_transition', `A return that is ${found.status} has ended.`, {
-          extra: { currentStatus: found.status },
+    for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt += 1) {
+      const { order, found } = await find(id, caller);
+      const { status } = found;
+      if (status === RETURN_TRANSITIONS[command].to) return;
+      if (command === 'receive' && status === 'refunded') return;
+      if (isReturnFinal(status)) {
+        throw new OrderPlatformError('invalid_transition', `A return that is ${status} has ended.`, {
+          extra: { currentStatus: status },
         });
       }
+      const outcome = await sideflows.advanceReturn(id, command, { by: actorOf(caller) }, waitMs);
+      if (outcome === 'done') return;
+      if (outcome === 'undecided') break;
       await sideflows.startReturn(found, order.number);
-      outcome = await sideflows.advanceReturn(id, command, sent, waitMs);
     }
-    if (outcome !== 'done') {
-      throw new OrderPlatformError('unavailable', 'No worker took it up in time. Please try again.');
-    }
+    throw new OrderPlatformError('unavailable', 'No worker took it up in time. Please try again.');
   };
 
   const commandEndpoint = (command: ReturnCommand, summary: string): Endpoint =>
@@ -80,11 +78,11 @@ export function returnEndpoints({ db, load, sideflows }: ReturnDeps): Endpoint[]
       answers: { 200: aReturn },
       problems: ['not_found', 'invalid_transition', ...keyProblems],
       async handle({ params, body, caller, request, response }) {
-        const used = usedKey(request, caller, body);
-        if (!(await wasDoneBefore(db, used, response))) {
-          await advance(params.id, command, caller, Math.max(readPreferredWait(request), MIN_WAIT_MS));
-          if (used) await claimKey(db, used);
-        }
+        const waitMs = Math.max(readPreferredWait(request), MIN_WAIT_MS);
+        await find(params.id, caller);
+        await onceById(db, { request, response, caller, body }, () =>
+          advance(params.id, command, caller, waitMs),
+        );
         response.json((await find(params.id, caller)).found);
       },
     });
@@ -102,21 +100,17 @@ export function returnEndpoints({ db, load, sideflows }: ReturnDeps): Endpoint[]
       answers: { 201: { ...aReturn, headers: { Location: 'Where the return is' } } },
       problems: [...commandProblems, 'not_enough_units', ...keyProblems],
       async handle({ params, body, caller, request, response }) {
-        const used = usedKey(request, caller, body);
         const expectedVersion = readIfMatch(request);
         const order = await load(params.id, caller);
-        const replayed = used !== undefined && (await wasDoneBefore(db, used, response));
-        const returnId = used ? commandIdFor(used.caller, used.route, used.key) : randomUUID();
-        if (!replayed) {
-          const wanted = { ...body, returnId, by: actorOf(caller) };
-          await takeStep(
+        const wanted = { ...body, by: actorOf(caller) };
+        const returnId = await onceById(db, { request, response, caller, body }, (id) =>
+          takeStep(
             db,
             order.id,
-            (current) => requestReturn(current, { ...wanted, at: new Date().toISOString() }),
+            (current) => requestReturn(current, { ...wanted, returnId: id, at: new Date().toISOString() }),
             { expectedVersion },
-          );
-          if (used) await claimKey(db, used);
-        }
+          ),
+        );
         const { found } = await find(returnId, caller);
         await sideflows.startReturn(found, order.number);
         response.status(201).location(`/v1/returns/${returnId}`).json(found);

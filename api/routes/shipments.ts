@@ -1,19 +1,16 @@
-import { randomUUID } from 'node:crypto';
 import { z } from 'zod';
-import { claimKey } from '../../db/idempotency-keys.ts';
 import type { Db } from '../../db/connect.ts';
 import { takeStep } from '../../db/order-steps.ts';
 import { findOrder, findTracked, orderIdOf } from '../../db/orders.ts';
 import { OrderPlatformError } from '../../domain/errors.ts';
-import { commandIdFor } from '../../domain/ids.ts';
 import type { Order, Shipment, ShipmentStatus } from '../../domain/order.ts';
 import { track } from '../../domain/shipping.ts';
 import { EVERYBODY, type Endpoint, endpoint, STAFF } from '../endpoint.ts';
-import { usedKey, wasDoneBefore } from '../idempotent.ts';
+import { onceById } from '../idempotent.ts';
 import type { OrderCommands } from '../order-commands.ts';
 import { mayRead, type ReadOrder } from '../order-reader.ts';
 import { changeShipment, createShipment, orderId, shipment, uuidId } from '../order-schemas.ts';
-import { markReplayed, readIfMatch, readPreferredWait } from '../preconditions.ts';
+import { readIfMatch, readPreferredWait } from '../preconditions.ts';
 import type { ReadWebhook } from '../webhooks.ts';
 import { actorOf, type Caller } from '../tokens.ts';
 import { commandProblems, ifMatch, MIN_WAIT_MS, prefer } from './orders.ts';
@@ -95,26 +92,22 @@ export function shipmentEndpoints({ db, load, commands, readWebhook, logger }: S
       },
       problems: [...commandProblems, 'not_enough_units', ...keyProblems],
       async handle({ params, body, caller, request, response }) {
-        const used = usedKey(request, caller, body);
         const expectedVersion = readIfMatch(request);
         const order = await load(params.id, caller);
-        const replayed = used !== undefined && (await wasDoneBefore(db, used, response));
-        const wanted = used ? commandIdFor(used.caller, used.route, used.key) : randomUUID();
-        const id = replayed
-          ? wanted
-          : await commands.ship(
-              order,
-              {
-                carrier: body.carrier,
-                ...(body.trackingNumber !== undefined && { trackingNumber: body.trackingNumber }),
-                ...(body.lines && { lines: body.lines }),
-                shipmentId: wanted,
-                by: actorOf(caller),
-                ...(expectedVersion !== undefined && { expectedVersion }),
-              },
-              waitOf(request),
-            );
-        if (used && !replayed) await claimKey(db, used);
+        const { carrier, trackingNumber, lines } = body;
+        const wish = {
+          carrier,
+          ...(trackingNumber !== undefined && { trackingNumber }),
+          ...(lines && { lines }),
+          by: actorOf(caller),
+          ...(expectedVersion !== undefined && { expectedVersion }),
+        };
+        let id: string | undefined;
+        const ship = async (shipmentId: string) => {
+          id = await commands.ship(order, { ...wish, shipmentId }, waitOf(request));
+        };
+        const wanted = await onceById(db, { request, response, caller, body }, ship);
+        if (id === undefined) await ship(wanted);
         const shipped = (await findOrder(db, order.id))!.shipments.find((candidate) => candidate.id === id);
         response
           .status(id === wanted ? 201 : 200)
@@ -165,14 +158,11 @@ export function shipmentEndpoints({ db, load, commands, readWebhook, logger }: S
       answers: { 200: aShipment },
       problems: [...commandProblems, ...keyProblems],
       async handle({ params, body, caller, request, response }) {
-        const used = usedKey(request, caller, body);
         const before = await find(params.id, caller);
-        if (used && (await wasDoneBefore(db, used, response))) markReplayed(response);
-        else {
-          const by = actorOf(caller);
-          await move(before, { status: 'delivered' }, by, waitOf(request), readIfMatch(request));
-          if (used) await claimKey(db, used);
-        }
+        const by = actorOf(caller);
+        await onceById(db, { request, response, caller, body }, () =>
+          move(before, { status: 'delivered' }, by, waitOf(request), readIfMatch(request)),
+        );
         response.json((await find(params.id, caller)).found);
       },
     }),

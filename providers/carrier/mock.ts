@@ -6,7 +6,11 @@ import type { CarrierBooks } from './mock-books.ts';
 const trackingWebhook = z.object({
   type: z.literal('shipment.updated'),
   data: z.object({
-    trackingNumber: z.string().min(1).max(100),
+    trackingNumber: z
+      .string()
+      .min(1)
+      .max(100)
+      .regex(/^[^\p{Cc}\p{Surrogate}]*$/u),
     status: z.enum(['in_transit', 'out_for_delivery', 'delivered']),
   }),
 });

@@ -10,7 +10,10 @@ export interface PaymentBooks {
   /** Gives free what is not captured, or ends an intent that is still processing; otherwise does nothing. */
   void(movement: Movement): Promise<MovementAnswer>;
   refund(movement: Movement & { amount: number }): Promise<MovementAnswer>;
-  /** Decides on an intent that is processing, and on no other. Tells what is known of it, undefined where nothing is. */
+  /**
+   * Decides on an intent that is processing, or authorizes one that failed, because customers try again; on no other.
+   * Tells what is known of it, undefined where nothing is.
+   */
   decide(
     paymentId: string,
     status: 'authorized' | 'failed',
