@@ -16,8 +16,6 @@ export interface ReconcileDeps {
   payments: ReadonlyMap<string, PaymentProvider>;
   workflows: OrderWorkflows;
   sideflows: SideWorkflows;
-  /** Counts what was found. */
-  countFinding(finding: Finding): void;
 }
 
 /** How much of each kind one run looks at: what it costs is bounded, and what is left waits for the next one. */
@@ -26,13 +24,7 @@ const PART = 100;
 const STUCK_SECONDS = 60;
 const LOOK_BACK_MS = 3_600_000;
 
-export function createReconcileActivities({
-  db,
-  payments,
-  workflows,
-  sideflows,
-  countFinding,
-}: ReconcileDeps) {
+export function createReconcileActivities({ db, payments, workflows, sideflows }: ReconcileDeps) {
   /** Starts the workflow of an order that has not ended again; it goes on from the order's row. */
   const revive = async (orderId: string): Promise<Finding | undefined> => {
     const record = await findOrderRecord(db, orderId);
@@ -132,7 +124,7 @@ export function createReconcileActivities({
             heartbeat();
             if (!finding) continue;
             found[finding.kind] = (found[finding.kind] ?? 0) + 1;
-            countFinding(finding);
+            await wrong.recordFinding(db, finding);
             log.warn('Reconciling found something wrong', { ...finding });
           }
         } catch (error) {

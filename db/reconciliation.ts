@@ -1,4 +1,5 @@
 import { sql } from 'kysely';
+import type { Finding } from '../domain/reconciling.ts';
 import type { Db, Trx } from './connect.ts';
 
 /** The live orders of the next part of the round, oldest id first; the round starts over when it has come to its end. */
@@ -158,4 +159,19 @@ export async function unknownPayments(db: Db, ids: string[]): Promise<string[]> 
   if (ids.length === 0) return [];
   const known = await db.selectFrom('ordering.payments').select('id').where('id', 'in', ids).execute();
   return ids.filter((id) => !known.some((payment) => payment.id === id));
+}
+
+/** Keeps what was found wrong. */
+export async function recordFinding(db: Db, { kind, subject, healed }: Finding): Promise<void> {
+  await sql`insert into ordering.findings (kind, subject, healed) values (${kind}, ${subject}, ${healed})`.execute(
+    db,
+  );
+}
+
+/** How often each kind was found wrong so far. */
+export async function countFindings(db: Db): Promise<(Omit<Finding, 'subject'> & { count: number })[]> {
+  const { rows } = await sql<Omit<Finding, 'subject'> & { count: number }>`
+    select kind, healed, count(*) as count from ordering.findings group by kind, healed
+  `.execute(db);
+  return rows;
 }

@@ -96,7 +96,8 @@ for (const column of ['Run ID', 'Type', 'End']) await page.getByLabel(`Remove ${
 await page.getByLabel('Add OrderStatus column').click();
 await page.getByLabel('Move OrderStatus column up').click();
 await page.getByLabel('Close Workflows Table configuration').click();
-await page.getByText('partially_shipped').waitFor();
+await page.getByText('partially_shipped').first().waitFor();
+await page.getByText('Configure Workflows Table').waitFor({ state: 'hidden' });
 await page.screenshot({ path: `${images}/workflow-list.png` });
 
 await page.goto(`${temporal}/namespaces/default/workflows/${lived.workflowId}`);
@@ -107,7 +108,7 @@ await page.setViewportSize({ width: 1280, height: 760 });
 
 await page.goto(`${temporal}/namespaces/default/workflows/${half.workflowId}`);
 await page.getByText('User Metadata').first().click();
-await page.frameLocator('iframe').getByText('Waits for the rest').first().waitFor();
+await page.frameLocator('iframe >> nth=2').getByText('Waits for the rest').waitFor();
 await page.screenshot({ path: `${images}/workflow-metadata.png` });
 
 await page.goto(`${api}/docs/`);

@@ -1,14 +1,14 @@
 import type { RequestHandler } from 'express';
 import type pg from 'pg';
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
-import { type Finding, FINDINGS } from '../domain/reconciling.ts';
+import type { Db } from '../db/connect.ts';
+import { countFindings } from '../db/reconciliation.ts';
+import { FINDINGS } from '../domain/reconciling.ts';
 import type { OrderStatus } from '../domain/states.ts';
 
 export interface Metrics {
   /** Counts the orders that come to a status. */
   countOutcome(status: OrderStatus): void;
-  /** Counts what reconciling finds wrong. */
-  countFinding(finding: Finding): void;
   /** Notes whether calls to a company outside are let through. */
   noteCircuit(company: string, state: 'open' | 'half_open' | 'closed'): void;
   /** Times every request by route, method and status. */
@@ -18,7 +18,7 @@ export interface Metrics {
 }
 
 /** The metrics of a process that works with `pool`; `sdkMetrics` reads those of the Temporal SDK. */
-export function createMetrics(pool: pg.Pool, sdkMetrics: () => Promise<string>): Metrics {
+export function createMetrics(db: Db, pool: pg.Pool, sdkMetrics: () => Promise<string>): Metrics {
   const registry = new Registry();
   collectDefaultMetrics({ register: registry });
 
@@ -30,13 +30,20 @@ export function createMetrics(pool: pg.Pool, sdkMetrics: () => Promise<string>):
   });
   for (const outcome of ['confirmed', 'rejected', 'cancelled']) outcomes.inc({ outcome }, 0);
 
-  const findings = new Counter({
-    name: 'holdfast_reconcile_findings_total',
-    help: 'What reconciling found wrong, by kind, and whether it could be put right.',
-    labelNames: ['kind', 'healed'],
-    registers: [registry],
-  });
-  for (const kind of FINDINGS) findings.inc({ kind, healed: 'true' }, 0);
+  registry.registerMetric(
+    new Counter({
+      name: 'holdfast_reconcile_findings_total',
+      help: 'What reconciling found wrong, by kind, and whether it could be put right; the same in every process.',
+      labelNames: ['kind', 'healed'],
+      registers: [],
+      async collect() {
+        const counts = await countFindings(db).catch(() => []);
+        if (counts.length > 0) this.reset();
+        for (const kind of FINDINGS) this.inc({ kind, healed: 'true' }, 0);
+        for (const { kind, healed, count } of counts) this.inc({ kind, healed: String(healed) }, count);
+      },
+    }),
+  );
 
   const circuits = new Gauge({
     name: 'holdfast_circuit_open',
@@ -62,7 +69,6 @@ export function createMetrics(pool: pg.Pool, sdkMetrics: () => Promise<string>):
 
   return {
     countOutcome: (outcome) => outcomes.inc({ outcome }),
-    countFinding: ({ kind, healed }) => findings.inc({ kind, healed: String(healed) }),
     noteCircuit: (company, state) => circuits.set({ company }, { open: 1, half_open: 0.5, closed: 0 }[state]),
     requests(request, response, next) {
       const stop = duration.startTimer({ method: request.method });

@@ -60,7 +60,7 @@ export async function openParts(name: string, options: PartsOptions): Promise<Pa
     name: `holdfast-${name}`,
   });
   const mailer = smtpMailer(options.SMTP_URL, options.MAIL_FROM);
-  const metrics = createMetrics(pool, sdkMetrics);
+  const metrics = createMetrics(db, pool, sdkMetrics);
   const companies = openCompanies(db, options, (company, state) => {
     logger.warn({ company, state }, 'A circuit has changed');
     metrics.noteCircuit(company, state);
@@ -99,7 +99,6 @@ export async function openParts(name: string, options: PartsOptions): Promise<Pa
           paymentTimeoutMs: options.PAYMENT_TIMEOUT_SECONDS * 1000,
           stockManagerEmail: options.STOCK_MANAGER_EMAIL,
           countOutcome: metrics.countOutcome,
-          countFinding: metrics.countFinding,
           workflows,
           sideflows,
           announce,

@@ -46,19 +46,20 @@ export function returnEndpoints({ db, load, sideflows }: ReturnDeps): Endpoint[]
 
   /** Through the return's workflow, which is started again where it is lost. */
   const advance = async (id: string, command: ReturnCommand, caller: Caller, waitMs: number) => {
+    const isRepeat = ({ status }: Return) =>
+      status === RETURN_TRANSITIONS[command].to || (command === 'receive' && status === 'refunded');
+    if (isRepeat((await find(id, caller)).found)) return;
     for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt += 1) {
-      const { order, found } = await find(id, caller);
-      const { status } = found;
-      if (status === RETURN_TRANSITIONS[command].to) return;
-      if (command === 'receive' && status === 'refunded') return;
-      if (isReturnFinal(status)) {
-        throw new OrderPlatformError('invalid_transition', `A return that is ${status} has ended.`, {
-          extra: { currentStatus: status },
-        });
-      }
       const outcome = await sideflows.advanceReturn(id, command, { by: actorOf(caller) }, waitMs);
       if (outcome === 'done') return;
       if (outcome === 'undecided') break;
+      const { order, found } = await find(id, caller);
+      if (isRepeat(found)) return;
+      if (isReturnFinal(found.status)) {
+        throw new OrderPlatformError('invalid_transition', `A return that is ${found.status} has ended.`, {
+          extra: { currentStatus: found.status },
+        });
+      }
       await sideflows.startReturn(found, order.number);
     }
     throw new OrderPlatformError('unavailable', 'No worker took it up in time. Please try again.');

@@ -84,3 +84,13 @@ create table ordering.reconciliation (
   sku_after text not null default '' collate "C"
 );
 insert into ordering.reconciliation default values;
+
+-- what reconciling found wrong
+create table ordering.findings (
+  id bigint generated always as identity primary key,
+  kind text not null,
+  subject text not null,
+  healed boolean not null,
+  at timestamptz(3) not null default now()
+);
+create index findings_kind on ordering.findings (kind, healed);
