@@ -7,7 +7,7 @@ import { change } from '../domain/changing.ts';
 import { OrderPlatformError } from '../domain/errors.ts';
 import type { Cancellation, OrderChange, PlacedOrder } from '../domain/order.ts';
 import type { PaymentOutcome } from '../domain/paying.ts';
-import { advanceReturn, type ReturnCommand } from '../domain/returns.ts';
+import { advanceReturn, type ReturnCommand, type ReturnStatus } from '../domain/returns.ts';
 import {
   deliver,
   type DeliverCommand,
@@ -18,21 +18,12 @@ import {
 } from '../domain/shipping.ts';
 import type { CarrierProvider } from '../providers/carrier/carrier.ts';
 import { moveMoney, settlePayment } from './payments.ts';
-import {
-  createStepTaker,
-  failForGood,
-  type Refusal,
-  refuse,
-  type StepDeps,
-  type StepResult,
-} from './steps.ts';
+import { createStepTaker, failForGood, type Refusal, type StepDeps, type StepResult } from './steps.ts';
 
 export interface OrderActivityDeps extends StepDeps {
   carrier: CarrierProvider;
   /** The payment company of new orders. */
   paymentProvider: string;
-  /** Who is told of orders that are late. */
-  stockManagerEmail: string;
 }
 
 /** The shipment that a command made; `unbooked` where the carrier has to be asked by a regular activity first. */
@@ -47,7 +38,7 @@ const PROVIDER_TIMEOUT_MS = 20_000;
 
 export const createOrderActivities = (deps: OrderActivityDeps) => {
   const { db, carrier, paymentProvider, stockManagerEmail } = deps;
-  const { follow, perform } = createStepTaker(deps);
+  const { follow, perform, refusal } = createStepTaker(deps);
   const now = () => new Date().toISOString();
 
   const book = async (orderId: string, command: ShipCommand, signal: AbortSignal): Promise<string> => {
@@ -113,7 +104,7 @@ export const createOrderActivities = (deps: OrderActivityDeps) => {
     ): Promise<StepResult | Refusal> =>
       settlePayment(deps, orderId, paymentId, outcome)
         .then((taken) => follow(taken))
-        .catch(refuse),
+        .catch((error: unknown) => refusal(orderId, error)),
 
     /** Tries once to tell what an order has still to tell, and to move what money it has still to move. */
     followUp: (orderId: string) => perform(orderId, () => undefined),
@@ -158,7 +149,7 @@ export const createOrderActivities = (deps: OrderActivityDeps) => {
         const result = { ...(await follow(shipped)), shipmentId };
         return shipmentId === command.shipmentId ? result : await unbook(command, result);
       } catch (error) {
-        if (error instanceof OrderPlatformError) return await unbook(command, refuse(error));
+        if (error instanceof OrderPlatformError) return await unbook(command, await refusal(orderId, error));
         if (trackingNumber === undefined) return { unbooked: true };
         return failForGood(error);
       }
@@ -186,6 +177,12 @@ export const createOrderActivities = (deps: OrderActivityDeps) => {
     /** Tells the stock manager, once, of an order that is not shipped in the promised time. */
     reportLateOrder: (orderId: string) =>
       perform(orderId, (order) => reportLate(order, stockManagerEmail, now())),
+
+    /** Where a return stands; undefined where there is none. */
+    readReturn: async (orderId: string, returnId: string): Promise<ReturnStatus | undefined> => {
+      const order = await findOrderRecord(db, orderId);
+      return order?.returns.find(({ id }) => id === returnId)?.status;
+    },
 
     /** Takes a return one step on; receiving it puts its units back into stock and refunds them. Idempotent. */
     advanceReturn: (orderId: string, returnId: string, command: ReturnCommand, by: string) =>

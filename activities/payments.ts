@@ -1,3 +1,4 @@
+import { log } from '@temporalio/activity';
 import type { Db } from '../db/connect.ts';
 import { type StepTaken, takeStep } from '../db/order-steps.ts';
 import { nextMovement, type PaymentOutcome, settle } from '../domain/paying.ts';
@@ -11,11 +12,13 @@ export interface PaymentDeps {
   payments: ReadonlyMap<string, PaymentProvider>;
   /** How long an order waits for a customer who has to act before it is paid for. */
   paymentTimeoutMs: number;
+  /** Who is told of what goes wrong with an order. */
+  stockManagerEmail: string;
 }
 
 /** Writes down what a payment company said of a movement; undefined steps are no effect. */
 export const settlePayment = (
-  { db, paymentTimeoutMs }: Pick<PaymentDeps, 'db' | 'paymentTimeoutMs'>,
+  { db, paymentTimeoutMs, stockManagerEmail: staffEmail }: Omit<PaymentDeps, 'payments'>,
   orderId: string,
   paymentId: string,
   outcome: PaymentOutcome,
@@ -27,7 +30,7 @@ export const settlePayment = (
     (order) => {
       const now = Date.now();
       const payBy = new Date(now + paymentTimeoutMs).toISOString();
-      return settle(order, paymentId, outcome, new Date(now).toISOString(), payBy);
+      return settle(order, paymentId, outcome, new Date(now).toISOString(), { payBy, staffEmail });
     },
     known ? { known } : {},
   );
@@ -93,11 +96,14 @@ async function move(
     return { status: 'moved' };
   } catch (error) {
     if (!(error instanceof PaymentRefused)) throw error;
-    if (payment.type === 'authorization') {
-      return { status: 'declined', detail: 'The payment company refused the payment.' };
-    }
-    return error.code === 'authorization_expired'
-      ? { status: 'expired' }
-      : { status: 'refused', detail: error.message };
+    // The company's own words stay in the log: customers read the timeline.
+    log.warn('A payment company refused', {
+      orderId: order.id,
+      paymentId: payment.id,
+      reason: error.message,
+    });
+    if (error.code === 'authorization_expired') return { status: 'expired' };
+    const detail = 'The payment company refused it.';
+    return payment.type === 'authorization' ? { status: 'declined', detail } : { status: 'refused', detail };
   }
 }

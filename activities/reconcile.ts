@@ -18,11 +18,28 @@ export interface ReconcileDeps {
   sideflows: SideWorkflows;
 }
 
-/** How much of each kind one run looks at: what it costs is bounded, and what is left waits for the next one. */
+/** How many workflows that broke one run looks at. */
+const BROKEN = 1_000;
+/** How much of each other kind one run looks at: what it costs is bounded, and what is left waits for the next one. */
 const PART = 100;
 /** What has waited for so long is nobody's work any more. */
 const STUCK_SECONDS = 60;
 const LOOK_BACK_MS = 3_600_000;
+const HEARTBEAT_MS = 5_000;
+
+/** Lets one thing be put right; where that fails it is found, and the others go on. */
+async function healing(
+  kind: Finding['kind'],
+  subject: string,
+  heal: () => Promise<Finding | undefined>,
+): Promise<Finding | undefined> {
+  try {
+    return await heal();
+  } catch (error) {
+    log.error('Something wrong could not be put right', { kind, subject, reason: String(error) });
+    return { kind, subject, healed: false };
+  }
+}
 
 export function createReconcileActivities({ db, payments, workflows, sideflows }: ReconcileDeps) {
   /** Starts the workflow of an order that has not ended again; it goes on from the order's row. */
@@ -40,17 +57,34 @@ export function createReconcileActivities({ db, payments, workflows, sideflows }
 
   async function* lostWorkflows(): AsyncGenerator<Finding | undefined> {
     const since = new Date(Date.now() - LOOK_BACK_MS);
-    for (const orderId of await workflows.listBroken(since, PART)) yield await revive(orderId);
+    for (const orderId of await workflows.listBroken(since, BROKEN)) {
+      yield await healing('lost_workflow', orderId, () => revive(orderId));
+    }
     for (const orderId of await wrong.nextLiveOrders(db, PART)) {
-      if (!(await workflows.isRunning(orderId))) yield await revive(orderId);
+      yield await healing('lost_workflow', orderId, async () =>
+        (await workflows.isRunning(orderId)) ? undefined : await revive(orderId),
+      );
     }
   }
 
-  async function* deadReservations(): AsyncGenerator<Finding> {
-    for (const orderId of await wrong.deadReservations(db, PART)) {
-      const released = await takeStep(db, orderId, (order) => releaseDead(order, new Date().toISOString()));
-      await workflows.cancelIfRunning(orderId);
-      yield { kind: 'dead_reservation', subject: orderId, healed: released.taken };
+  /** A workflow that goes on though its order has ended did not hear of its last step: a cancellation teaches it. */
+  async function* unawareWorkflows(): AsyncGenerator<Finding | undefined> {
+    for (const orderId of await wrong.nextEndedOrders(db, PART)) {
+      yield await healing('unaware_workflow', orderId, async () => {
+        if (!(await workflows.isRunning(orderId))) return undefined;
+        await workflows.cancelIfRunning(orderId);
+        return { kind: 'unaware_workflow', subject: orderId, healed: true };
+      });
+    }
+  }
+
+  async function* deadReservations(): AsyncGenerator<Finding | undefined> {
+    for (const orderId of await wrong.nextDeadReservations(db, PART)) {
+      yield await healing('dead_reservation', orderId, async () => {
+        const released = await takeStep(db, orderId, (order) => releaseDead(order, new Date().toISOString()));
+        if (released.taken) await workflows.cancelIfRunning(orderId);
+        return { kind: 'dead_reservation', subject: orderId, healed: released.taken };
+      });
     }
   }
 
@@ -61,14 +95,14 @@ export function createReconcileActivities({ db, payments, workflows, sideflows }
     }
   }
 
-  async function* stuckPayments(): AsyncGenerator<Finding> {
+  async function* stuckPayments(): AsyncGenerator<Finding | undefined> {
     for (const { id, orderId, type } of await wrong.stuckPayments(db, STUCK_SECONDS, PART)) {
-      const order = await findOrderRecord(db, orderId);
-      // The workflow of a live order moves its money itself, for as long as its company needs.
-      if (!order || (!isFinal(order.status) && type !== 'refund')) continue;
-      if (!(await sideflows.startRefund(orderId, id))) continue;
-      await recordEvent(db, orderId, 'reconcile.stuck_payment', { paymentId: id, type });
-      yield { kind: 'stuck_payment', subject: id, healed: true };
+      yield await healing('stuck_payment', id, async () => {
+        if (type !== 'refund' && (await workflows.isRunning(orderId))) return undefined;
+        if (!(await sideflows.startRefund(orderId, id))) return undefined;
+        await recordEvent(db, orderId, 'reconcile.stuck_payment', { paymentId: id, type });
+        return { kind: 'stuck_payment', subject: id, healed: true };
+      });
     }
   }
 
@@ -110,8 +144,10 @@ export function createReconcileActivities({ db, payments, workflows, sideflows }
     async reconcile(): Promise<Record<string, number>> {
       const found: Record<string, number> = {};
       let failure: unknown;
+      const beat = setInterval(heartbeat, HEARTBEAT_MS);
       const parts = [
         lostWorkflows,
+        unawareWorkflows,
         deadReservations,
         stockDrifts,
         stuckPayments,
@@ -121,7 +157,6 @@ export function createReconcileActivities({ db, payments, workflows, sideflows }
       for (const part of parts) {
         try {
           for await (const finding of part()) {
-            heartbeat();
             if (!finding) continue;
             found[finding.kind] = (found[finding.kind] ?? 0) + 1;
             await wrong.recordFinding(db, finding);
@@ -132,6 +167,7 @@ export function createReconcileActivities({ db, payments, workflows, sideflows }
           failure = error;
         }
       }
+      clearInterval(beat);
       if (failure !== undefined) throw failure;
       return found;
     },

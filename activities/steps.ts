@@ -1,5 +1,6 @@
 import { ApplicationFailure, log } from '@temporalio/activity';
 import { type Decide, type StepTaken, takeStep } from '../db/order-steps.ts';
+import { findOrderRecord } from '../db/orders.ts';
 import { type ErrorCode, OrderPlatformError } from '../domain/errors.ts';
 import type { Order } from '../domain/order.ts';
 import type { PaymentStatus } from '../domain/payments.ts';
@@ -34,6 +35,8 @@ export interface StepResult {
 /** What the state or the input forbids: told, not thrown, because trying again would not help. */
 export interface Refusal {
   refused: { code: ErrorCode; detail: string; extra: Record<string, unknown> };
+  /** Where the order stands: the workflow may know less than is written. */
+  now?: Pick<StepResult, 'status' | 'paymentStatus' | 'version'>;
 }
 
 /** What moves money within a step may take so long; then a regular activity goes on with the same keys. */
@@ -88,8 +91,18 @@ export function createStepTaker(deps: StepDeps) {
     return untold.sort();
   };
 
+  /** A refusal of the domain as a result, with where the order stands. Throws anything else. */
+  const refusal = async (orderId: string, error: unknown): Promise<Refusal> => {
+    const refused = refuse(error);
+    const record = await findOrderRecord(db, orderId);
+    if (!record) return refused;
+    const { status, paymentStatus, version } = record;
+    return { ...refused, now: { status, paymentStatus, version } };
+  };
+
   return {
     follow,
+    refusal,
     /** Takes a step and all that follows from it. A refusal of the domain is a result. */
     perform: (
       orderId: string,
@@ -99,7 +112,7 @@ export function createStepTaker(deps: StepDeps) {
     ): Promise<StepResult | Refusal> =>
       takeStep(db, orderId, decide, { expectedVersion, commandId })
         .then((taken) => follow(taken))
-        .catch(refuse),
+        .catch((error: unknown) => refusal(orderId, error)),
   };
 }
 
@@ -118,7 +131,7 @@ function resultOf(record: OrderRecord, untold: string[]): StepResult {
 }
 
 /** The domain's refusals as results; data that Postgres will never take (SQLSTATE class 22) fails for good. */
-export function refuse(error: unknown): Refusal {
+function refuse(error: unknown): Refusal {
   if (error instanceof OrderPlatformError) {
     const { code, message: detail, extra, errors } = error;
     return { refused: { code, detail, extra: { ...extra, ...(errors && { errors }) } } };

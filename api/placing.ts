@@ -1,5 +1,5 @@
 import type { Db } from '../db/connect.ts';
-import { findOrder, findOrderRecord } from '../db/orders.ts';
+import { findOrder, findOrderRecord, recordRestart } from '../db/orders.ts';
 import { type Price, quoteOrder } from '../db/products.ts';
 import type { OrderWorkflows } from '../client/order-workflows.ts';
 import { OrderPlatformError } from '../domain/errors.ts';
@@ -72,7 +72,7 @@ export function createPlacing({ db, workflows, outcomes, shipWithinMs }: Placing
     }
     if (record && record.status !== 'pending') return toOrder(record);
     const awaited = await awaitOutcome(accepted, Math.min(waitMs, FIRST_LOOK_MS), async () => {
-      await workflows.restart(accepted);
+      if ((await workflows.restart(accepted)) && record) await recordRestart(db, orderId);
       return true;
     });
     if (awaited?.status !== 'pending' || waitMs <= FIRST_LOOK_MS) return awaited;

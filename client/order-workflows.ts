@@ -43,7 +43,10 @@ export interface OrderWorkflows {
   restart(order: PlacedOrder): Promise<boolean>;
   /** Whether the order's workflow runs. */
   isRunning(orderId: string): Promise<boolean>;
-  /** The orders whose workflows ended since then other than by coming to their end, at most `limit`. */
+  /**
+   * The orders whose workflows were ended from outside since then, at most `limit`. One that failed by itself would fail
+   * again.
+   */
   listBroken(since: Date, limit: number): Promise<string[]>;
   /** Lets a workflow know that its order was cancelled; nothing happens where none runs. */
   cancelIfRunning(orderId: string): Promise<void>;
@@ -185,7 +188,7 @@ export function createOrderWorkflows({ client, logger, eager }: OrderWorkflowsOp
     async listBroken(since, limit) {
       const query =
         `WorkflowType = '${ORDER_WORKFLOW}' AND CloseTime > '${since.toISOString()}' AND ` +
-        `ExecutionStatus IN ('Terminated', 'Failed', 'TimedOut', 'Canceled')`;
+        `ExecutionStatus IN ('Terminated', 'TimedOut', 'Canceled')`;
       const { executions } = await client.withDeadline(Date.now() + RPC_DEADLINE_MS, () =>
         client.workflowService.listWorkflowExecutions({
           namespace: client.options.namespace,

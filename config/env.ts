@@ -36,6 +36,14 @@ const withStripe = (environment: z.infer<typeof shared>, context: z.RefinementCt
     if (environment.PAYMENT_PROVIDER !== 'stripe' || environment[name] !== undefined) continue;
     context.addIssue({ code: 'custom', path: [name], message: 'needed with PAYMENT_PROVIDER=stripe' });
   }
+  if (
+    environment.PAYMENT_PROVIDER === 'stripe' &&
+    environment.MOCK_WEBHOOK_SECRET === EXAMPLE_WEBHOOK_SECRET
+  ) {
+    const message =
+      'the published example signs the carrier webhook: with PAYMENT_PROVIDER=stripe set one of your own';
+    context.addIssue({ code: 'custom', path: ['MOCK_WEBHOOK_SECRET'], message });
+  }
 };
 
 const api = shared.extend({

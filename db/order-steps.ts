@@ -201,12 +201,14 @@ async function writeStep(db: Db, before: OrderRecord, { step, after }: TakenStep
         events = excluded.events
     ),
     returns as (
-      insert into ordering.returns (id, order_id, ordinal, status, lines, reason, created_at, updated_at)
-      select returned.id, counted.id, ordinal, status, lines, reason, "createdAt", "updatedAt"
+      insert into ordering.returns (id, order_id, ordinal, status, lines, reason, waived, created_at, updated_at)
+      select returned.id, counted.id, ordinal, status, lines, reason, waived, "createdAt", "updatedAt"
       from counted, jsonb_to_recordset(${positions(after.returns, step.returns)}::jsonb) as returned (
-        id uuid, ordinal int, status text, lines jsonb, reason text, "createdAt" timestamptz, "updatedAt" timestamptz
+        id uuid, ordinal int, status text, lines jsonb, reason text, waived bigint, "createdAt" timestamptz,
+        "updatedAt" timestamptz
       )
-      on conflict (id) do update set status = excluded.status, updated_at = excluded.updated_at
+      on conflict (id) do update set status = excluded.status, waived = excluded.waived,
+        updated_at = excluded.updated_at
     ),
     timeline as (
       insert into ordering.order_events (order_id, seq, type, actor, data, command_id, at)

@@ -107,6 +107,7 @@ const selectRecords = (db: Db) =>
           'returned.status',
           'returned.lines',
           'returned.reason',
+          'returned.waived',
           rfc3339('returned.created_at').as('createdAt'),
           rfc3339('returned.updated_at').as('updatedAt'),
         ])

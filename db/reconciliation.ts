@@ -113,27 +113,62 @@ export async function healStock(db: Db, sku: string): Promise<boolean> {
   });
 }
 
-/** The orders that have ended and still hold stock. */
-export async function deadReservations(db: Db, limit: number): Promise<string[]> {
+/** The orders of the next part of the round through all that hold stock, of which those that have ended should not. */
+export async function nextDeadReservations(db: Db, limit: number): Promise<string[]> {
   const { rows } = await sql<{ id: string }>`
-    select distinct orders.id
-    from ordering.order_lines join ordering.orders on orders.id = order_id
-    where reserved_quantity > 0 and status in ('rejected', 'cancelled', 'delivered')
-    limit ${limit}
+    with part as (
+      select distinct order_id from ordering.order_lines
+      where reserved_quantity > 0 and order_id > (select holding_after from ordering.reconciliation)
+      order by order_id
+      limit ${limit}
+    ),
+    moved as (
+      update ordering.reconciliation
+      set holding_after = case when (select count(*) from part) < ${limit}
+        then '00000000-0000-0000-0000-000000000000'
+        else (select order_id from part order by order_id desc limit 1) end
+    )
+    select id from part join ordering.orders on id = order_id
+    where status in ('rejected', 'cancelled', 'delivered')
   `.execute(db);
   return rows.map(({ id }) => id);
 }
 
-/** Movements of money that have waited for longer than `seconds`, though no webhook is awaited for them. */
+/** The next orders that ended at least a minute ago, in the order in which they ended; at most an hour back. */
+export async function nextEndedOrders(db: Db, limit: number): Promise<string[]> {
+  const { rows } = await sql<{ id: string }>`
+    with part as (
+      select id, updated_at from ordering.orders
+      where status in ('cancelled', 'delivered') and updated_at < now() - interval '1 minute'
+        and updated_at > greatest((select ended_after from ordering.reconciliation), now() - interval '1 hour')
+      order by updated_at
+      limit ${limit}
+    ),
+    moved as (
+      update ordering.reconciliation
+      set ended_after = coalesce((select max(updated_at) from part), ended_after)
+    )
+    select id from part
+  `.execute(db);
+  return rows.map(({ id }) => id);
+}
+
+/**
+ * Movements of money that have waited for longer than `seconds` though no webhook is awaited for them, of orders that
+ * have ended, and refunds of all; the workflow of a live order moves its other money itself.
+ */
 export async function stuckPayments(
   db: Db,
   seconds: number,
   limit: number,
 ): Promise<{ id: string; orderId: string; type: string }[]> {
   const { rows } = await sql<{ id: string; orderId: string; type: string }>`
-    select id, order_id as "orderId", type from ordering.payments
-    where status = 'pending' and not awaiting and updated_at < now() - make_interval(secs => ${seconds})
-    order by updated_at
+    select payments.id, order_id as "orderId", type
+    from ordering.payments join ordering.orders on orders.id = order_id
+    where payments.status = 'pending' and not awaiting
+      and payments.updated_at < now() - make_interval(secs => ${seconds})
+      and (type = 'refund' or orders.status in ('rejected', 'cancelled', 'delivered'))
+    order by payments.updated_at
     limit ${limit}
   `.execute(db);
   return rows;
@@ -161,17 +196,19 @@ export async function unknownPayments(db: Db, ids: string[]): Promise<string[]> 
   return ids.filter((id) => !known.some((payment) => payment.id === id));
 }
 
-/** Keeps what was found wrong. */
+/** Keeps what was found wrong: once, with how often. */
 export async function recordFinding(db: Db, { kind, subject, healed }: Finding): Promise<void> {
-  await sql`insert into ordering.findings (kind, subject, healed) values (${kind}, ${subject}, ${healed})`.execute(
-    db,
-  );
+  await sql`
+    insert into ordering.findings (kind, subject, healed) values (${kind}, ${subject}, ${healed})
+    on conflict (kind, subject) do update
+    set times = findings.times + 1, healed = excluded.healed, last_at = now()
+  `.execute(db);
 }
 
 /** How often each kind was found wrong so far. */
 export async function countFindings(db: Db): Promise<(Omit<Finding, 'subject'> & { count: number })[]> {
   const { rows } = await sql<Omit<Finding, 'subject'> & { count: number }>`
-    select kind, healed, count(*) as count from ordering.findings group by kind, healed
+    select kind, healed, sum(times)::int as count from ordering.findings group by kind, healed
   `.execute(db);
   return rows;
 }

@@ -173,6 +173,7 @@ interface Returns {
   status: ReturnStatus;
   lines: Json<LineUnits[]>;
   reason: string;
+  waived: Defaulted<number>;
   created_at: Timestamp;
   updated_at: Timestamp;
 }

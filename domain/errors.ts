@@ -19,6 +19,7 @@ export const ERRORS = {
   invalid_transition: { status: 409, title: 'The order cannot do this now' },
   already_shipped: { status: 409, title: 'Everything was shipped already' },
   not_enough_units: { status: 409, title: 'The order has not so many units left' },
+  payment_failed: { status: 409, title: 'The payment failed' },
   refund_exceeds_captured: { status: 409, title: 'More than was paid cannot be refunded' },
   price_changed: { status: 409, title: 'The price has changed' },
   below_reserved: { status: 409, title: 'More is reserved than that' },

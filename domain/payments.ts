@@ -107,6 +107,18 @@ export function paymentStatusOf(order: OrderRecord): PaymentStatus {
   return { pending: 'none', failed: 'failed', succeeded: 'authorized' }[latest.status] as PaymentStatus;
 }
 
+/** What an order's goods are worth: what is shipped, without what came back before it was charged. */
+export const owedFor = ({ lines, returns }: OrderRecord): number =>
+  lines.reduce((total, line) => total + line.unitPrice * line.shippedQuantity, 0) -
+  returns.reduce((total, { waived }) => total + waived, 0);
+
+/** How much of what is owed nobody has planned to capture yet. */
+export const uncharged = (order: OrderRecord): number =>
+  Math.max(owedFor(order) - capturedBy(order, true), 0);
+
+/** Whether the money of an order cannot be had: its last authorization failed. */
+export const isUnpayable = (order: OrderRecord): boolean => latestAuthorization(order)?.status === 'failed';
+
 /**
  * Money follows goods: the movement that brings the money of an order in line with its units, or undefined. What is
  * shipped is captured, at once where the authorization may be captured in parts, else with the last shipment; what will
@@ -121,7 +133,7 @@ export function moneyThatFollows(order: OrderRecord, at: string): Payment | unde
   if (its.some(({ type, final }) => type === 'void' || final)) return undefined;
 
   const open = order.lines.some((line) => line.reservedQuantity > 0);
-  const owed = order.lines.reduce((total, line) => total + line.unitPrice * line.shippedQuantity, 0);
+  const owed = owedFor(order);
   const held = authorization.amount - sum(its.filter(({ type }) => type === 'capture'));
   const movement = (payment: Pick<Payment, 'type' | 'amount'> & Partial<Payment>) =>
     newPayment(order, at, { authorizationId: authorization.id, ...payment });

@@ -3,6 +3,7 @@ import { openUnits, type OrderRecord, type Step, unitsBySku } from './record.ts'
 export const FINDINGS = [
   'lost_workflow',
   'unplaced_order',
+  'unaware_workflow',
   'dead_reservation',
   'stock_drift',
   'stuck_payment',

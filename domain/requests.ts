@@ -107,7 +107,7 @@ export function readPaymentNews(input: unknown): { paymentId: string; outcome: P
     return { paymentId, outcome: { status, reference, multicapture } };
   }
   if (status === 'declined' && isText(detail, MAX_NOTE)) {
-    return { paymentId, outcome: { status, detail, ...(named && { reference }) } };
+    return { paymentId, outcome: { status, detail, told: true, ...(named && { reference }) } };
   }
   throw invalid(
     'The outcome of a payment is "authorized", with its reference, or "declined", with a detail.',

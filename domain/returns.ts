@@ -1,6 +1,6 @@
 import { OrderPlatformError } from './errors.ts';
 import type { LineUnits } from './order.ts';
-import { planRefund, refundableOf } from './payments.ts';
+import { planRefund, refundableOf, uncharged } from './payments.ts';
 import { chooseUnits, type OrderRecord, type Step, unitsBySku } from './record.ts';
 
 export const RETURN_STATUSES = ['requested', 'approved', 'rejected', 'received', 'refunded'] as const;
@@ -13,6 +13,8 @@ export interface Return {
   status: ReturnStatus;
   lines: LineUnits[];
   reason: string;
+  /** What its units are worth and was never charged, so that there is nothing to give back. */
+  waived: number;
   createdAt: string;
   updatedAt: string;
 }
@@ -63,6 +65,7 @@ export function requestReturn(order: OrderRecord, request: ReturnRequest): Step 
         status: 'requested',
         lines,
         reason: request.reason,
+        waived: 0,
         createdAt: request.at,
         updatedAt: request.at,
       },
@@ -112,14 +115,15 @@ export function advanceReturn(
     );
   }
   const received = command === 'receive';
-  const refunds = received
-    ? planRefund(order, at, { amount: worthOf(order, it.lines), reason: it.reason, returnId })
-    : [];
+  const worth = received ? worthOf(order, it.lines) : 0;
+  const amount = Math.min(worth, refundableOf(order, true));
+  const waived = Math.min(worth - amount, uncharged(order));
+  const refunds = amount > 0 ? planRefund(order, at, { amount, reason: it.reason, returnId }) : [];
   const status = received && refunds.length === 0 ? 'refunded' : to;
   return {
     by,
     at,
-    returns: [{ ...it, status, updatedAt: at }],
+    returns: [{ ...it, status, waived, updatedAt: at }],
     ...(received && { units: { fate: 'returned' as const, of: it.lines } }),
     ...(refunds.length > 0 && { payments: refunds }),
     events: [
@@ -129,15 +133,11 @@ export function advanceReturn(
   };
 }
 
-/** What the units of a return were paid with; no more than can still be given back. */
-function worthOf(order: OrderRecord, units: LineUnits[]): number {
-  const worth = units.reduce(
-    (sum, { lineId, quantity }) =>
-      sum + quantity * (order.lines.find(({ id }) => id === lineId)?.unitPrice ?? 0),
+const worthOf = ({ lines }: OrderRecord, units: LineUnits[]): number =>
+  units.reduce(
+    (sum, { lineId, quantity }) => sum + quantity * (lines.find(({ id }) => id === lineId)?.unitPrice ?? 0),
     0,
   );
-  return Math.min(worth, refundableOf(order, true));
-}
 
 /** What the customer is told of a return. */
 export const returnMessage = (returnId: string, status: ReturnStatus) => ({

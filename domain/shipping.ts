@@ -1,4 +1,5 @@
 import { OrderPlatformError } from './errors.ts';
+import { isUnpayable } from './payments.ts';
 import type { LineUnits, Shipment, ShipmentStatus } from './order.ts';
 import { chooseUnits, openUnits, type OrderRecord, type Step, unitsBySku } from './record.ts';
 import { assertLegal, isLegal } from './states.ts';
@@ -21,8 +22,17 @@ export function ship(order: OrderRecord, command: ShipCommand): Step | undefined
   const { shipmentId, carrier, trackingNumber, by, at } = command;
   if (order.shipments.some(({ id }) => id === shipmentId)) return undefined;
   assertLegal('ship', order.status);
-
+  if (isUnpayable(order)) {
+    throw new OrderPlatformError(
+      'payment_failed',
+      'The payment of this order failed: it is not shipped on.',
+      {
+        extra: { currentStatus: order.status },
+      },
+    );
+  }
   const lines = chooseUnits(order, command.lines, openUnits(order));
+  if (lines.length === 0) throw new OrderPlatformError('not_enough_units', 'No unit is left to be shipped.');
   const shipment: Shipment = {
     id: shipmentId,
     orderId: order.id,
@@ -130,7 +140,13 @@ export interface TrackCommand {
   at: string;
 }
 
-const WAY: Record<ShipmentStatus, number> = { created: 0, in_transit: 1, out_for_delivery: 2, delivered: 3 };
+/** How far on its way a shipment is. */
+export const WAY: Record<ShipmentStatus, number> = {
+  created: 0,
+  in_transit: 1,
+  out_for_delivery: 2,
+  delivered: 3,
+};
 
 /**
  * Records where a shipment is, or its tracking number. News that are older than what is known change nothing, because

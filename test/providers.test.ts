@@ -497,7 +497,8 @@ describe('a circuit breaker', () => {
       listOpenAuthorizations: async () => [],
       readWebhook: async () => undefined,
     };
-    guarded = guardPayments(company, { onStateChange: (state) => states.push(state) });
+    const options = { consecutiveFailures: 5, onStateChange: (state: string) => states.push(state) };
+    guarded = guardPayments(company, options);
   });
   afterEach(() => {
     vi.useRealTimers();

@@ -67,7 +67,12 @@ export function openCompanies(
         const outcome: PaymentOutcome =
           status === 'authorized'
             ? { status, reference, multicapture }
-            : { status: 'declined', reference, detail: detail ?? 'The payment did not go through.' };
+            : {
+                status: 'declined',
+                reference,
+                detail: detail ?? 'The payment did not go through.',
+                told: true,
+              };
         return { paymentId, outcome };
       }),
     readCarrierWebhook: (name, headers, body) =>

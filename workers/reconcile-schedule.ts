@@ -13,6 +13,17 @@ export async function scheduleReconciling(
 ): Promise<void> {
   const spec = { intervals: [{ every: intervalSeconds * 1000 }] };
   try {
+    await createOrUpdate(client, spec);
+  } catch (error) {
+    logger.warn(
+      { reason: error instanceof Error ? error.message : String(error) },
+      'Reconciling is not scheduled',
+    );
+  }
+}
+
+async function createOrUpdate(client: Client, spec: { intervals: { every: number }[] }): Promise<void> {
+  try {
     await client.schedule.create({
       scheduleId: SCHEDULE_ID,
       spec,
@@ -26,16 +37,10 @@ export async function scheduleReconciling(
       },
     });
   } catch (error) {
-    if (!(error instanceof ScheduleAlreadyRunning)) {
-      logger.warn(
-        { reason: error instanceof Error ? error.message : String(error) },
-        'Reconciling is not scheduled',
-      );
-      return;
-    }
+    if (!(error instanceof ScheduleAlreadyRunning)) throw error;
     const handle = client.schedule.getHandle(SCHEDULE_ID);
     const { spec: known } = await handle.describe();
-    if (known.intervals?.[0]?.every === intervalSeconds * 1000) return;
+    if (known.intervals?.[0]?.every === spec.intervals[0]!.every) return;
     await handle.update((previous) => ({ ...previous, spec }));
   }
 }

@@ -90,7 +90,7 @@ export class OrderFlow {
       const repeats =
         (command === 'cancel' && (commandId !== undefined || (status === 'cancelled' && !lines))) ||
         (command === 'ship' && readId(input, 'shipmentId') !== undefined) ||
-        (command === 'deliver' && status === 'delivered');
+        (command === 'deliver' && (status === 'delivered' || readId(input, 'shipmentId') !== undefined));
       if (this.placed && this.steps === 0 && !repeats) assertLegal(command, status);
     });
   }
@@ -156,7 +156,7 @@ export class OrderFlow {
         const trackingNumber = await patiently.bookCarrier(orderId, dated);
         shipped = await quickly.shipOrder(orderId, dated, expectedVersion, trackingNumber);
       }
-      if ('bookingStands' in shipped) await patiently.cancelBooking(shipmentId);
+      if ('bookingStands' in shipped) void this.step(() => patiently.cancelBooking(shipmentId));
       if ('unbooked' in shipped) throw ApplicationFailure.nonRetryable('Not shipped.', 'internal_error');
       await this.learn(shipped);
       return { ...this.state, shipmentId: 'shipmentId' in shipped ? shipped.shipmentId : shipmentId };
@@ -197,22 +197,27 @@ export class OrderFlow {
 
   /** Takes in how a step ended, and sees to what is left to do. Throws what was refused. */
   private async learn(result: StepResult | Refusal | PastResult): Promise<void> {
-    const { status, paymentStatus, version, reason, untold, unsettled, payBy } = readResult(result);
-    if (status !== undefined && (version === undefined || version > this.version)) {
-      const moved = status !== this.state.status;
-      this.version = version ?? this.version;
-      this.payBy = payBy;
-      this.state = {
-        orderId: this.state.orderId,
-        status,
-        paymentStatus: paymentStatus ?? this.state.paymentStatus,
-        ...(reason !== undefined && { reason }),
-      };
-      if (moved && this.searchable) upsertSearchAttributes([{ key: ORDER_STATUS, value: status }]);
-      this.tellOperators();
-    }
+    if ('refused' in result && result.now) this.take(result.now);
+    const { untold = [], unsettled, ...now } = readResult(result);
+    this.take(now);
     if (unsettled) this.settle();
-    await keepTelling(untold ?? [], `Message about order ${this.accepted.number}`);
+    await keepTelling(untold, `Message about order ${this.accepted.number}`);
+  }
+
+  /** Takes in where the order stands, unless that is older than what is known. */
+  private take({ status, paymentStatus, version, reason, payBy }: Partial<StepResult>): void {
+    if (status === undefined || (version !== undefined && version <= this.version)) return;
+    const moved = status !== this.state.status;
+    this.version = version ?? this.version;
+    this.payBy = payBy ?? this.payBy;
+    this.state = {
+      orderId: this.state.orderId,
+      status,
+      paymentStatus: paymentStatus ?? this.state.paymentStatus,
+      ...(reason !== undefined && { reason }),
+    };
+    if (moved && this.searchable) upsertSearchAttributes([{ key: ORDER_STATUS, value: status }]);
+    this.tellOperators();
   }
 
   /** Moves the money that could not be moved at once, for as long as that takes; the order goes on meanwhile. */

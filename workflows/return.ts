@@ -6,12 +6,7 @@ import {
   setHandler,
 } from '@temporalio/workflow';
 import type { StepResult } from '../activities/steps.ts';
-import {
-  isReturnFinal,
-  RETURN_TRANSITIONS,
-  type ReturnCommand,
-  type ReturnStatus,
-} from '../domain/returns.ts';
+import { isReturnFinal, type ReturnCommand, type ReturnStatus } from '../domain/returns.ts';
 import { type ReturnInput, returnStatusQuery, returnUpdates, type Sent } from './messages.ts';
 import { patiently, quickly } from './order-activities.ts';
 import { readResult } from './past-results.ts';
@@ -33,14 +28,13 @@ export async function orderReturn({ orderId, returnId, status: begun }: ReturnIn
       const { by } = (sent ?? {}) as Sent;
       const actor = typeof by === 'string' ? by : 'temporal-update';
       const answer = await quickly.advanceReturn(orderId, returnId, command, actor);
-      // Another run of this workflow may have taken the return on.
-      if ('refused' in answer)
-        moveTo((answer.refused.extra as { currentStatus: ReturnStatus }).currentStatus);
-      let result = readResult(answer);
-      moveTo(RETURN_TRANSITIONS[command].to);
-      while (result.unsettled) result = await patiently.settlePayments(orderId);
-      if (command === 'receive') moveTo('refunded');
-      await tell(result);
+      if (!('refused' in answer)) {
+        let result = readResult(answer);
+        while (result.unsettled) result = await patiently.settlePayments(orderId);
+        await tell(result);
+      }
+      moveTo((await quickly.readReturn(orderId, returnId)) ?? status);
+      readResult(answer);
       return status;
     });
 
@@ -52,7 +46,8 @@ export async function orderReturn({ orderId, returnId, status: begun }: ReturnIn
   return await CancellationScope.nonCancellable(async () => {
     if (begun === 'received') await advance('receive');
     else await tell(readResult(await quickly.followUp(orderId)));
-    await condition(() => isReturnFinal(status) && allHandlersFinished());
+    // A return that is received and not refunded by now waits for the staff, which was told; this workflow is done.
+    await condition(() => (isReturnFinal(status) || status === 'received') && allHandlersFinished());
     return status;
   });
 }

@@ -110,7 +110,7 @@ export function paymentEndpoints({
       problems: ['not_found', 'invalid_signature', 'validation_failed'],
       async handle({ params, request, response }) {
         const news = await readWebhook(params.name, request.headers, request.body as Buffer);
-        if (news && !(await pass(news))) {
+        if (news && !(await pass(params.name, news))) {
           logger.warn({ provider: params.name }, 'A payment company tells of a payment that is not known');
         }
         response.json({ received: true });
@@ -119,12 +119,12 @@ export function paymentEndpoints({
   ];
 
   /** Passes news on to the order's workflow, or to one of their own where the order has ended; false for unknown ones. */
-  async function pass(news: PaymentNews): Promise<boolean> {
+  async function pass(company: string, news: PaymentNews): Promise<boolean> {
     const { paymentId, outcome } = news;
     const owner = await orderIdOf(db, 'payments', paymentId);
     const order = owner === undefined ? undefined : await findOrderRecord(db, owner);
     const known = order?.payments.find(({ id, type }) => id === paymentId && type === 'authorization');
-    if (!order || !known) return false;
+    if (!order || known?.provider !== company) return false;
     const settled =
       outcome.status === 'authorized' ? known.status === 'succeeded' : known.status !== 'pending';
     if (settled) return true;

@@ -84,7 +84,7 @@ export function returnEndpoints({ db, load, sideflows }: ReturnDeps): Endpoint[]
         await onceById(db, { request, response, caller, body }, () =>
           advance(params.id, command, caller, waitMs),
         );
-        response.json((await find(params.id, caller)).found);
+        response.json(toReturn((await find(params.id, caller)).found));
       },
     });
 
@@ -114,7 +114,7 @@ export function returnEndpoints({ db, load, sideflows }: ReturnDeps): Endpoint[]
         );
         const { found } = await find(returnId, caller);
         await sideflows.startReturn(found, order.number);
-        response.status(201).location(`/v1/returns/${returnId}`).json(found);
+        response.status(201).location(`/v1/returns/${returnId}`).json(toReturn(found));
       },
     }),
     endpoint({
@@ -127,7 +127,7 @@ export function returnEndpoints({ db, load, sideflows }: ReturnDeps): Endpoint[]
       answers: { 200: aReturn },
       problems: ['not_found'],
       async handle({ params, caller, response }) {
-        response.json((await find(params.id, caller)).found);
+        response.json(toReturn((await find(params.id, caller)).found));
       },
     }),
     commandEndpoint('approve', 'Allow a return'),
@@ -138,3 +138,5 @@ export function returnEndpoints({ db, load, sideflows }: ReturnDeps): Endpoint[]
     ),
   ];
 }
+
+const toReturn = ({ waived: _, ...returned }: Return) => returned;

@@ -4,7 +4,7 @@ import { takeStep } from '../../db/order-steps.ts';
 import { findOrder, findTracked, orderIdOf } from '../../db/orders.ts';
 import { OrderPlatformError } from '../../domain/errors.ts';
 import type { Order, Shipment, ShipmentStatus } from '../../domain/order.ts';
-import { track } from '../../domain/shipping.ts';
+import { track, WAY } from '../../domain/shipping.ts';
 import { EVERYBODY, type Endpoint, endpoint, STAFF } from '../endpoint.ts';
 import { onceById } from '../idempotent.ts';
 import type { OrderCommands } from '../order-commands.ts';
@@ -64,13 +64,14 @@ export function shipmentEndpoints({ db, load, commands, readWebhook, logger }: S
       at: new Date().toISOString(),
       ...(status !== 'delivered' && { status }),
     };
+    let version = expectedVersion;
     if (trackingNumber !== undefined || status !== 'delivered') {
-      await takeStep(db, order.id, (current) => track(current, noted), { expectedVersion });
+      const tracked = await takeStep(db, order.id, (current) => track(current, noted), { expectedVersion });
+      if (tracked.taken) version = undefined;
     }
     if (status === 'delivered' && found.status !== 'delivered') {
-      const version =
-        trackingNumber === undefined && expectedVersion !== undefined ? { expectedVersion } : {};
-      await commands.deliver(order, { shipmentId, by, ...version }, Math.max(waitMs, MIN_WAIT_MS));
+      const still = version === undefined ? {} : { expectedVersion: version };
+      await commands.deliver(order, { shipmentId, by, ...still }, Math.max(waitMs, MIN_WAIT_MS));
     }
   };
 
@@ -141,6 +142,11 @@ export function shipmentEndpoints({ db, load, commands, readWebhook, logger }: S
       problems: commandProblems,
       async handle({ params, body, caller, request, response }) {
         const before = await find(params.id, caller);
+        const { status } = before.found;
+        if (body.status !== undefined && WAY[body.status] < WAY[status]) {
+          const detail = `A shipment that is ${status.replaceAll('_', ' ')} does not go back.`;
+          throw new OrderPlatformError('invalid_transition', detail, { extra: { currentStatus: status } });
+        }
         await move(before, body, actorOf(caller), waitOf(request), readIfMatch(request));
         response.json((await find(params.id, caller)).found);
       },

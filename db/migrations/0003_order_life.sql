@@ -9,7 +9,8 @@ from ordering.orders
 where orders.id = order_id and status not in ('rejected', 'cancelled');
 alter table ordering.order_lines
   add constraint line_holds_what_is_open check (reserved_quantity <= quantity - cancelled_quantity - shipped_quantity);
-create index order_lines_reserved on ordering.order_lines (sku) where reserved_quantity > 0;
+create index order_lines_reserved on ordering.order_lines (sku) include (reserved_quantity) where reserved_quantity > 0;
+create index order_lines_holding on ordering.order_lines (order_id) where reserved_quantity > 0;
 
 -- step: counts what was done to the order; a step is taken only on the state it was decided on
 alter table ordering.orders
@@ -17,6 +18,7 @@ alter table ordering.orders
   add column payment_provider text not null default 'mock',
   add column pay_by timestamptz(3),
   add column ship_by timestamptz(3);
+create index orders_ended on ordering.orders (updated_at) where status in ('cancelled', 'delivered');
 create index orders_live on ordering.orders (id) where status not in ('rejected', 'cancelled', 'delivered');
 
 -- the step of a command that must be taken once
@@ -67,6 +69,7 @@ create table ordering.returns (
   status text not null check (status in ('requested', 'approved', 'rejected', 'received', 'refunded')),
   lines jsonb not null,
   reason text not null,
+  waived bigint not null default 0 check (waived >= 0),
   created_at timestamptz(3) not null,
   updated_at timestamptz(3) not null,
   unique (order_id, ordinal)
@@ -81,16 +84,19 @@ create index notifications_queued on messaging.notifications (created_at) where 
 create table ordering.reconciliation (
   only_one boolean primary key default true check (only_one),
   live_after uuid not null default '00000000-0000-0000-0000-000000000000',
-  sku_after text not null default '' collate "C"
+  sku_after text not null default '' collate "C",
+  holding_after uuid not null default '00000000-0000-0000-0000-000000000000',
+  ended_after timestamptz(3) not null default now()
 );
 insert into ordering.reconciliation default values;
 
 -- what reconciling found wrong
 create table ordering.findings (
-  id bigint generated always as identity primary key,
   kind text not null,
   subject text not null,
   healed boolean not null,
-  at timestamptz(3) not null default now()
+  times integer not null default 1,
+  first_at timestamptz(3) not null default now(),
+  last_at timestamptz(3) not null default now(),
+  primary key (kind, subject)
 );
-create index findings_kind on ordering.findings (kind, healed);

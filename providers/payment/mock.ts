@@ -2,12 +2,12 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { z } from 'zod';
 import { verifyWebhook } from '../webhooks/standard-webhooks.ts';
 import type { MovementAnswer, PaymentBooks } from './mock-books.ts';
-import { type PaymentProvider, PaymentRefused } from './provider.ts';
+import { PaymentInProgress, type PaymentProvider, PaymentRefused } from './provider.ts';
 
 interface Card {
   status: 'authorized' | 'processing' | 'declined';
   detail?: string;
-  /** So many calls fail before one is answered. */
+  /** So many calls fail before one is answered. It is the card's trouble, not the company's: no circuit opens. */
   failures?: number;
   answersAfterMs?: number;
   expires?: boolean;
@@ -68,7 +68,7 @@ export function mockPayments(company: { books: PaymentBooks; webhookSecret: stri
         expires,
       });
       if (!entered.same) throw new PaymentRefused('not_possible', 'This key was used for another payment.');
-      if (entered.calls <= failures) throw new Error('The mock payment company is not available now.');
+      if (entered.calls <= failures) throw new PaymentInProgress('This card takes its time. Ask again.');
       if (answersAfterMs > entered.ageMs) await sleep(answersAfterMs - entered.ageMs, undefined, { signal });
       const reference = referenceOf(paymentId);
       return status === 'declined' ? { status, reference, detail } : { status, reference, multicapture };
