@@ -91,9 +91,10 @@ export function paymentStatusOf(order: OrderRecord): PaymentStatus {
   if (captured > 0) {
     const refunded = sum(payments.filter(({ type, status }) => type === 'refund' && status === 'succeeded'));
     if (refunded > 0) return refunded < captured ? 'partially_refunded' : 'refunded';
+    const waived = order.returns.reduce((total, returned) => total + returned.waived, 0);
     const payable = lines.reduce(
       (total, line) => total + line.unitPrice * (line.quantity - line.cancelledQuantity),
-      0,
+      -waived,
     );
     return captured < payable ? 'partially_captured' : 'captured';
   }

@@ -693,6 +693,16 @@ describe('payments', () => {
       expect(await life.moved(order, 'capture')).toEqual([1000, 1000]);
     });
 
+    test('tok_expires, two parcels at once: authorized again once, and nothing stays held', async () => {
+      const order = await life.placed(2, { card: 'tok_expires' });
+      await Promise.all([life.shipUnits(order, 1), life.shipUnits(order, 1)]);
+      await untilPaymentStatus(order, 'captured');
+      const held = (await life.intents(order)).filter(({ status }) => status === 'authorized');
+      expect(held).toEqual([]);
+      const captured = await life.moved(order, 'capture');
+      expect(captured.reduce((sum, amount) => sum + amount, 0)).toBe(2000);
+    });
+
     test('tok_expires, refunded: the money comes from where it was captured', async () => {
       const order = await life.delivered(2, { card: 'tok_expires' });
       expect(await life.refund(order, { amount: 1500 })).toMatchObject({ status: 201 });

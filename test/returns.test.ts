@@ -455,3 +455,15 @@ describe('by the operator', () => {
     await expectReturnedOnce(order, 1);
   });
 });
+
+test('what came back before it was charged is never charged', async () => {
+  const order = await life.placed(2, { card: 'tok_single_capture' });
+  const first = await life.shipUnits(order, 1);
+  await life.deliver(first.body);
+  const it = await requested(await life.read(order));
+  await accept(it);
+  expect(await life.moved(order, 'refund')).toEqual([]);
+  await life.deliver((await life.ship(order)).body);
+  expect(await life.read(order)).toMatchObject({ status: 'delivered', paymentStatus: 'captured' });
+  expect(await life.moved(order, 'capture')).toEqual([1000]);
+});

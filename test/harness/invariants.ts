@@ -48,9 +48,13 @@ export async function expectStockAddsUp(db: Db): Promise<void> {
 export async function expectMoneyAddsUp(db: Db): Promise<void> {
   const { rows } = await sql`
     with goods as (
-      select order_id as id, sum(unit_price * shipped_quantity) as shipped,
-        sum(unit_price * (quantity - cancelled_quantity)) as payable
-      from ordering.order_lines group by order_id
+      select order_id as id, sum(unit_price * shipped_quantity) - waived as shipped,
+        sum(unit_price * (quantity - cancelled_quantity)) - waived as payable
+      from ordering.order_lines
+      cross join lateral (
+        select coalesce(sum(waived), 0) as waived from ordering.returns where returns.order_id = order_lines.order_id
+      ) as returned
+      group by order_id, waived
     ),
     money as (
       select orders.id, orders.number, orders.status, payment_status, shipped, payable,
@@ -95,6 +99,15 @@ export async function expectMoneyAddsUp(db: Db): Promise<void> {
     from money join authorizations on order_id = money.id
     where money.status in ('cancelled', 'rejected') and not pending
       and authorizations.status = 'succeeded' and not voided
+    union all
+    select number, status, 'not all that was delivered is captured', captured || ' of ' || shipped
+    from money
+    where status = 'delivered' and not pending and captured <> shipped and payment_status not in ('none', 'failed')
+    union all
+    select money.number, money.status, 'a hold that nobody needs is left', intent.id::text
+    from money join ordering.payments on order_id = money.id and type = 'authorization'
+    join mock_company.payment_intents as intent on intent.id = payments.id
+    where money.status in ('delivered', 'cancelled', 'rejected') and not pending and intent.status = 'authorized'
     union all
     select number, status, 'payment status', payment_status || ', not ' || expected
     from told where payment_status <> expected
