@@ -112,7 +112,7 @@ function settleAuthorization(
   const detail = 'detail' in outcome ? outcome.detail : 'The payment was not possible.';
   const reference = 'reference' in outcome ? (outcome.reference ?? payment.reference) : payment.reference;
   // Told while our own call has no answer: the company may hold the money all the same.
-  const doubtful = 'told' in outcome && outcome.told === true && !payment.awaiting && reference !== null;
+  const doubtful = 'told' in outcome && outcome.told && !payment.awaiting && reference !== null;
   const waiting = order.payments.filter(
     ({ status, authorizationId }) => status === 'pending' && authorizationId === payment.id,
   );
