@@ -11,11 +11,20 @@ import { type Ended, playSequence, playSequences, putOnSale } from './model/run.
 const SEQUENCES = 200;
 const KILLS = 20;
 const AT_A_TIME = 10;
-const CONTENDED_UNITS = 60;
+const CONTENDED_UNITS = 250;
 
 /** `MODEL_SEED=<seed>` plays the same sequences again, `MODEL_ONLY=<number>` just one of them. */
 const { MODEL_SEED, MODEL_ONLY } = process.env;
 const seed = Number(MODEL_SEED ?? Math.floor(Math.random() * 1_000_000));
+
+/** What a run that is worth its name has seen. */
+const WORTH_ITS_NAME = [
+  ...['confirmed', 'awaiting_payment', 'rejected'].map((status) => `place ${status}`),
+  ...['cancel', 'ship', 'deliver', 'track', 'pay', 'refund', 'change', 'terminate'].map(
+    (kind) => `${kind} ok`,
+  ),
+  ...['return', 'approve', 'receive'].map((kind) => `${kind} ok`),
+];
 
 let stack: TestStack;
 beforeAll(async () => {
@@ -49,8 +58,7 @@ async function whileWorkersAreKilled<T>(run: (kills: () => number) => Promise<T>
   };
   const killed = killing();
   try {
-    const [result] = await Promise.all([run(() => kills), killed]);
-    return result;
+    return await Promise.race([run(() => kills), killed.then(() => new Promise<never>(() => {}))]);
   } finally {
     ended.abort();
     await killed;
@@ -82,13 +90,17 @@ test(
     const commands = ended.flatMap(({ answered }) => answered);
     const counts: Record<string, number> = {};
     for (const name of commands) counts[name] = (counts[name] ?? 0) + 1;
-    console.log(counts);
     const seconds = Math.round((Date.now() - begun) / 1000);
     console.log(`${ended.length} sequences with ${commands.length} commands, ${KILLS} kills, ${seconds} s`);
 
+    if (MODEL_ONLY === undefined) {
+      expect(Object.keys(counts)).toEqual(expect.arrayContaining(WORTH_ITS_NAME));
+    }
+
     await expectHistoriesReplay(stack);
-    const found = await reconcile();
-    expect(Object.keys(found).filter((kind) => kind !== 'lost_workflow')).toEqual([]);
+    const { lost_workflow: lost = 0, ...rest } = await reconcile();
+    expect(rest).toEqual({});
+    expect(lost).toBeLessThanOrEqual(counts['terminate ok'] ?? 0);
     await expectNothingUnderWay(stack);
     const fewAtOnce = pLimit(10);
     const orders = ended.flatMap((one) => one.orders);

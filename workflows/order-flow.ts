@@ -31,6 +31,7 @@ export class OrderFlow {
   private earlyCancellation: Cancellation | null = null;
   private payBy: string | undefined;
   private cancelling = false;
+  private restIsCancelled = false;
   private unsettled = false;
   private settling = false;
   private steps = 0;
@@ -84,15 +85,21 @@ export class OrderFlow {
     refusing(() => {
       if (command === 'change') readOrderChange(input);
       if (command === 'ship') readShipment(input);
-      if (command === 'deliver') readId(input, 'shipmentId');
-      const { status } = this.state;
-      const { lines, commandId } = command === 'cancel' ? readCancelRequest(input, '') : {};
-      const repeats =
-        (command === 'cancel' && (commandId !== undefined || (status === 'cancelled' && !lines))) ||
-        (command === 'ship' && readId(input, 'shipmentId') !== undefined) ||
-        (command === 'deliver' && (status === 'delivered' || readId(input, 'shipmentId') !== undefined));
-      if (this.placed && this.steps === 0 && !repeats) assertLegal(command, status);
+      const repeats = this.mayRepeat(command, input);
+      if (this.placed && this.steps === 0 && !repeats) assertLegal(command, this.state.status);
     });
+  }
+
+  /** Whether a command may be the repetition of one that brought the order where it is. */
+  private mayRepeat(command: OrderCommand, input: unknown): boolean {
+    const { status } = this.state;
+    if (command === 'cancel') {
+      const { lines, commandId } = readCancelRequest(input, '');
+      return lines ? commandId !== undefined : this.restIsCancelled || status === 'cancelled';
+    }
+    if (command !== 'ship' && command !== 'deliver') return false;
+    const isNamed = readId(input, 'shipmentId') !== undefined;
+    return isNamed || (command === 'deliver' && status === 'delivered');
   }
 
   /** Cancels as a signal or Temporal itself asks for it: nobody hears an answer, so a refusal goes to the log. */
@@ -123,6 +130,7 @@ export class OrderFlow {
       try {
         const command = { ...cancellation, ...(lines && { lines, commandId: commandId ?? uuid4() }) };
         await this.learn(await quickly.cancelOrder(this.state.orderId, command, expectedVersion));
+        if (!lines) this.restIsCancelled = true;
         return this.state;
       } finally {
         this.cancelling = false;
