@@ -79,7 +79,7 @@ test(
   async () => {
     const begun = Date.now();
     console.log(`The model's seed: MODEL_SEED=${seed}`);
-    const game = { stack, seed, patience: 60 };
+    const game = { stack, seed, patience: 150 };
     const ended = await whileWorkersAreKilled(async (kills) => {
       if (MODEL_ONLY !== undefined) return [await playSequence(game, Number(MODEL_ONLY))];
       const played = await playSequences(game, AT_A_TIME, (count) => count < SEQUENCES || kills() < KILLS);
