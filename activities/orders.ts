@@ -185,7 +185,18 @@ export const createOrderActivities = (deps: OrderActivityDeps) => {
     },
 
     /** Takes a return one step on; receiving it puts its units back into stock and refunds them. Idempotent. */
-    advanceReturn: (orderId: string, returnId: string, command: ReturnCommand, by: string) =>
-      perform(orderId, (order) => advanceReturn(order, { returnId, command, by, at: now() })),
+    advanceReturn: (
+      orderId: string,
+      returnId: string,
+      command: ReturnCommand,
+      by: string,
+      commandId?: string,
+    ) =>
+      perform(
+        orderId,
+        (order) => advanceReturn(order, { returnId, command, commandId, by, at: now() }),
+        undefined,
+        commandId,
+      ),
   };
 };

@@ -93,13 +93,22 @@ function deliveredAndNotReturned({ lines, shipments, returns }: OrderRecord): Li
     .filter(({ quantity }) => quantity > 0);
 }
 
+export interface AdvanceCommand {
+  returnId: string;
+  command: ReturnCommand;
+  /** Makes it one that happens once, however far the return is when it comes again. */
+  commandId?: string | undefined;
+  by: string;
+  at: string;
+}
+
 /**
  * Takes a return one step on. Receiving puts its units back into stock and plans their refund. Undefined where that
  * step was taken before; throws `invalid_transition` with the return's `currentStatus` where it is illegal.
  */
 export function advanceReturn(
   order: OrderRecord,
-  { returnId, command, by, at }: { returnId: string; command: ReturnCommand; by: string; at: string },
+  { returnId, command, commandId, by, at }: AdvanceCommand,
 ): Step | undefined {
   const it = order.returns.find(({ id }) => id === returnId);
   if (!it) throw new OrderPlatformError('not_found', 'There is no such return.');
@@ -123,6 +132,7 @@ export function advanceReturn(
   return {
     by,
     at,
+    commandId,
     returns: [{ ...it, status, waived, updatedAt: at }],
     ...(received && { units: { fate: 'returned' as const, of: it.lines } }),
     ...(refunds.length > 0 && { payments: refunds }),

@@ -21,13 +21,14 @@ export const notificationWorkflowId = (notificationId: string): string => `notif
 export interface Sent {
   by?: string;
   expectedVersion?: number;
+  /** Makes the cancelling of units, or the step of a return, one that happens once. */
+  commandId?: string;
 }
 
-/** The body of `POST /v1/orders/:id/cancel`; with `lines` its `commandId` makes it happen once. */
+/** The body of `POST /v1/orders/:id/cancel`. */
 export interface CancelRequest extends Sent {
   reason?: string;
   lines?: LineUnits[];
-  commandId?: string;
 }
 
 /** The body of `PATCH /v1/orders/:id`. */

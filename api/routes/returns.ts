@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import type { SideWorkflows } from '../../client/side-workflows.ts';
 import type { Db } from '../../db/connect.ts';
-import { takeStep } from '../../db/order-steps.ts';
+import { takeStep, wasTaken } from '../../db/order-steps.ts';
 import { findOrderRecord, orderIdOf } from '../../db/orders.ts';
 import { OrderPlatformError } from '../../domain/errors.ts';
 import type { OrderRecord } from '../../domain/record.ts';
@@ -45,16 +45,23 @@ export function returnEndpoints({ db, load, sideflows }: ReturnDeps): Endpoint[]
   };
 
   /** Through the return's workflow, which is started again where it is lost. */
-  const advance = async (id: string, command: ReturnCommand, caller: Caller, waitMs: number) => {
+  const advance = async (
+    id: string,
+    command: ReturnCommand,
+    caller: Caller,
+    commandId: string,
+    waitMs: number,
+  ) => {
     const isRepeat = ({ status }: Return) =>
       status === RETURN_TRANSITIONS[command].to || (command === 'receive' && status === 'refunded');
     if (isRepeat((await find(id, caller)).found)) return;
+    const sent = { by: actorOf(caller), commandId };
     for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt += 1) {
-      const outcome = await sideflows.advanceReturn(id, command, { by: actorOf(caller) }, waitMs);
+      const outcome = await sideflows.advanceReturn(id, command, sent, waitMs);
       if (outcome === 'done') return;
       if (outcome === 'undecided') break;
       const { order, found } = await find(id, caller);
-      if (isRepeat(found)) return;
+      if (isRepeat(found) || (await wasTaken(db, order.id, commandId))) return;
       if (isReturnFinal(found.status)) {
         throw new OrderPlatformError('invalid_transition', `A return that is ${found.status} has ended.`, {
           extra: { currentStatus: found.status },
@@ -81,8 +88,8 @@ export function returnEndpoints({ db, load, sideflows }: ReturnDeps): Endpoint[]
       async handle({ params, body, caller, request, response }) {
         const waitMs = Math.max(readPreferredWait(request), MIN_WAIT_MS);
         await find(params.id, caller);
-        await onceById(db, { request, response, caller, body }, () =>
-          advance(params.id, command, caller, waitMs),
+        await onceById(db, { request, response, caller, body }, (commandId) =>
+          advance(params.id, command, caller, commandId, waitMs),
         );
         response.json(toReturn((await find(params.id, caller)).found));
       },
