@@ -48,7 +48,10 @@ export function cancel(order: OrderRecord, command: CancelCommand): Step | undef
 /** Gives up on a payment that did not come in time. Undefined where the order waits for none. */
 export function expirePayment(order: OrderRecord, at: string): Step | undefined {
   if (order.status !== 'awaiting_payment') return undefined;
-  return cancel(order, { reason: 'payment_timeout', by: 'system', at });
+  const step = cancel(order, { reason: 'payment_timeout', by: 'system', at });
+  return (
+    step && { ...step, messages: [{ event: 'order.cancelled', template: 'payment-failed', to: 'customer' }] }
+  );
 }
 
 const count = (units: LineUnits[]): number => units.reduce((sum, { quantity }) => sum + quantity, 0);

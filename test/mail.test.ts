@@ -205,6 +205,12 @@ describe('what a mail says', () => {
       ['Your card was declined.'],
     ],
     [
+      'payment-failed',
+      {},
+      'The payment for your order ABCDE-12345 did not go through',
+      ['did not come in time', 'nothing was charged'],
+    ],
+    [
       'return-updated',
       { returnStatus: 'approved' },
       'Your return for order ABCDE-12345 is approved',

@@ -923,7 +923,7 @@ describe('not paid in time', () => {
       paymentStatus: 'voided',
       reason: 'payment_timeout',
     });
-    expect(await life.mails(order)).toEqual(['Your order # is cancelled']);
+    expect(await life.mails(order)).toEqual(['The payment for your order # did not go through']);
   });
 
   test('authorized in time: the timer has no effect', async () => {
