@@ -1,7 +1,8 @@
-/** A part the API works with; without a `needed` one no order can be taken. */
+/** A part the API works with. */
 export interface Part {
   name: string;
-  needed: boolean;
+  /** Whether orders can be taken as long as this part is up, though others are down. */
+  takesOrders(): boolean;
   check(): Promise<unknown>;
 }
 
@@ -26,7 +27,12 @@ async function askAll(parts: Part[]): Promise<Readiness> {
   const answers = await Promise.all(parts.map(async (part) => ({ ...part, up: await isUp(part) })));
   const down = answers.filter((part) => !part.up);
   return {
-    status: down.length === 0 ? 'ok' : down.some((part) => part.needed) ? 'unavailable' : 'degraded',
+    status:
+      down.length === 0
+        ? 'ok'
+        : answers.some((part) => part.up && part.takesOrders())
+          ? 'degraded'
+          : 'unavailable',
     parts: Object.fromEntries(answers.map(({ name, up }) => [name, up ? 'ok' : 'down'])),
   };
 }

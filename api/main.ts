@@ -1,14 +1,17 @@
 import { createServer as createHttpServer } from 'node:http';
 import { apiEnvironment } from '../config/env.ts';
-import { notifyOutcome } from '../db/placement.ts';
+import { leaveWord } from '../db/outbox.ts';
+import { notifyOutcome, placeOrder } from '../db/placement.ts';
 import { signingSecret } from '../db/signing-secret.ts';
 import { openParts } from '../workers/parts.ts';
 import { untilShutdown } from '../workers/shutdown.ts';
 import { readinessOf } from './health.ts';
+import { createLanes } from './lanes.ts';
 import { listenForOutcomes } from './outcomes.ts';
 import { createOrderCommands } from './order-commands.ts';
 import { createOrderReader } from './order-reader.ts';
 import { createPlacing } from './placing.ts';
+import { createPriceMemory } from './price-memory.ts';
 import { authEndpoints } from './routes/auth.ts';
 import { healthEndpoints } from './routes/health.ts';
 import { inventoryEndpoints } from './routes/inventory.ts';
@@ -22,7 +25,7 @@ import { accessTokens } from './tokens.ts';
 
 const environment = apiEnvironment();
 const parts = await openParts('api', { ...environment, eager: environment.API_WORKER });
-const { logger, metrics, connection, db, mailer, companies, workflows, sideflows } = parts;
+const { logger, metrics, connection, db, mailer, companies, workflows, sideflows, dispatcher } = parts;
 const outcomes = listenForOutcomes(environment.DATABASE_URL, db, logger);
 
 const createWorker = () =>
@@ -35,23 +38,42 @@ const createWorker = () =>
 const worker = environment.API_WORKER ? await createWorker() : undefined;
 
 const load = createOrderReader({ db, workflows });
-const commands = createOrderCommands({ db, workflows });
+const commands = createOrderCommands({ db, workflows, wakeDispatcher: dispatcher.wake });
+const prices = createPriceMemory();
 const place = createPlacing({
   db,
   workflows,
   outcomes,
+  prices,
+  lanes: createLanes({
+    limit: environment.WORKFLOW_LANE_LIMIT,
+    isTemporalReachable: workflows.areReachable,
+    isBehind: dispatcher.isBehind,
+  }),
+  async placeDirectly(accepted) {
+    const placed = await db.transaction().execute(async (trx) => {
+      const taken = await placeOrder(trx, accepted, environment.PAYMENT_PROVIDER);
+      if (taken) await leaveWord(trx, accepted);
+      return taken;
+    });
+    if (placed?.became) metrics.countOutcome(placed.became);
+    if (placed) dispatcher.wake();
+    return placed;
+  },
+  countAccepted: metrics.countAccepted,
   shipWithinMs: environment.SHIP_WITHIN_HOURS * 3_600_000,
 });
 const tokens = accessTokens(environment.JWT_SECRET ?? (await signingSecret(db)));
 const readiness = readinessOf([
-  { name: 'postgres', needed: true, check: () => outcomes.ping() },
+  { name: 'postgres', takesOrders: () => true, check: () => outcomes.ping() },
   {
     name: 'temporal',
-    needed: true,
+    // Without Postgres an order costs what it cost a moment ago, if that is known.
+    takesOrders: () => !prices.isEmpty(),
     check: () =>
       connection.withDeadline(Date.now() + 2_000, () => connection.workflowService.getSystemInfo({})),
   },
-  { name: 'smtp', needed: false, check: () => mailer.check() },
+  { name: 'smtp', takesOrders: () => false, check: () => mailer.check() },
 ]);
 
 const app = createServer({

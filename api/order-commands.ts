@@ -1,7 +1,10 @@
+import { isTemporalUnavailable } from '../client/calls.ts';
 import type { OrderWorkflows } from '../client/order-workflows.ts';
 import type { Db } from '../db/connect.ts';
-import { wasTaken } from '../db/order-steps.ts';
+import { takeStep, wasTaken } from '../db/order-steps.ts';
 import { findOrder, findOrderRecord, recordRestart } from '../db/orders.ts';
+import { leaveWord } from '../db/outbox.ts';
+import { cancel } from '../domain/cancelling.ts';
 import { OrderPlatformError } from '../domain/errors.ts';
 import type { Order, Shipment } from '../domain/order.ts';
 import { sameShipment } from '../domain/shipping.ts';
@@ -17,7 +20,8 @@ import type {
 
 /**
  * Commands to orders, through their workflows, waiting up to `waitMs`. They throw the domain error of a refusal. A
- * workflow that is lost, though its order has not ended, is started again and goes on from the order's row.
+ * workflow that is lost, though its order has not ended, is started again and goes on from the order's row. While
+ * Temporal does not answer orders can be cancelled all the same: the workflow hears of it later.
  */
 export interface OrderCommands {
   cancel(order: Order, request: CancelRequest, waitMs: number): Promise<'done' | 'requested'>;
@@ -29,7 +33,15 @@ export interface OrderCommands {
   tellPayment(order: Pick<Order, 'id' | 'status'>, news: PaymentNews): Promise<'told' | 'closed'>;
 }
 
-export function createOrderCommands({ db, workflows }: { db: Db; workflows: OrderWorkflows }): OrderCommands {
+export function createOrderCommands({
+  db,
+  workflows,
+  wakeDispatcher,
+}: {
+  db: Db;
+  workflows: OrderWorkflows;
+  wakeDispatcher(): void;
+}): OrderCommands {
   /** Starts a lost workflow again; false where the order has ended, so that there is nothing to start. */
   const revive = async (orderId: string): Promise<boolean> => {
     const record = await findOrderRecord(db, orderId);
@@ -61,9 +73,32 @@ export function createOrderCommands({ db, workflows }: { db: Db; workflows: Orde
     );
   };
 
+  /** Takes the step of cancelling and leaves word for the workflow, both or neither. */
+  const cancelNow = async (orderId: string, request: CancelRequest): Promise<'done'> => {
+    const { reason, by, expectedVersion, lines, commandId } = request;
+    const command = { reason: reason ?? null, by: by!, lines, commandId, at: new Date().toISOString() };
+    await db.transaction().execute(async (trx) => {
+      const { record, taken } = await takeStep(trx, orderId, (order) => cancel(order, command), {
+        expectedVersion,
+      });
+      if (taken) await leaveWord(trx, toPlacedOrder(record));
+    });
+    wakeDispatcher();
+    return 'done';
+  };
+
+  const orNow = async <T>(through: Promise<T>, order: Order, request: CancelRequest): Promise<T | 'done'> => {
+    try {
+      return await through;
+    } catch (error) {
+      if (!isTemporalUnavailable(error)) throw error;
+      return await cancelNow(order.id, request);
+    }
+  };
+
   return {
     async cancel(order, request, waitMs) {
-      const attempt = () => workflows.cancel(order.id, request, waitMs);
+      const attempt = () => orNow(workflows.cancel(order.id, request, waitMs), order, request);
       const { lines, commandId } = request;
       if (!lines) return (await send('cancel', order, attempt)) ?? 'done';
       const repeats = async () => commandId !== undefined && (await wasTaken(db, order.id, commandId));

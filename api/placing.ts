@@ -1,12 +1,17 @@
-import type { Db } from '../db/connect.ts';
+import { type Db, isDatabaseUnavailable } from '../db/connect.ts';
+import type { StepTaken } from '../db/order-steps.ts';
 import { findOrder, findOrderRecord, recordRestart } from '../db/orders.ts';
-import { type Price, quoteOrder } from '../db/products.ts';
+import { quoteOrder } from '../db/products.ts';
+import { isTemporalUnavailable } from '../client/calls.ts';
 import type { OrderWorkflows } from '../client/order-workflows.ts';
 import { OrderPlatformError } from '../domain/errors.ts';
-import { lineIdFor, orderIdFor, orderNumber } from '../domain/ids.ts';
+import { orderIdFor } from '../domain/ids.ts';
 import { type Order, pendingOrder, type PlacedOrder } from '../domain/order.ts';
 import { toOrder, toPlacedOrder } from '../domain/record.ts';
+import { acceptOrder } from './accepting.ts';
+import type { Lane, Lanes } from './lanes.ts';
 import type { Outcomes } from './outcomes.ts';
+import type { PriceMemory } from './price-memory.ts';
 import { requestHashOf } from './preconditions.ts';
 import type { PlaceOrderRequest } from './order-schemas.ts';
 import { actorOf, type Caller } from './tokens.ts';
@@ -29,28 +34,54 @@ export interface PlacingDeps {
   db: Db;
   workflows: OrderWorkflows;
   outcomes: Outcomes;
+  lanes: Lanes;
+  prices: PriceMemory;
+  /**
+   * Places an order and leaves word for its workflow, all at once; undefined where it was placed before. What the
+   * workflow's own placing does is the same.
+   */
+  placeDirectly(accepted: PlacedOrder): Promise<StepTaken | undefined>;
+  /** Counts the orders that each lane has taken. */
+  countAccepted(lane: Lane): void;
   /** The time within which an order is promised to be shipped. */
   shipWithinMs: number;
 }
 
-/** Another process may have announced an outcome just before a replay began to listen: it looks once after so long. */
-const FIRST_LOOK_MS = 500;
+/**
+ * Another process may hear of an outcome alone: whoever waits looks for himself after so long, and then less and less
+ * often. Who asks again may have come just after the announcement, and looks soon.
+ */
+const FIRST_LOOK_MS = 2_000;
+const FIRST_LOOK_AGAIN_MS = 500;
 
-export function createPlacing({ db, workflows, outcomes, shipWithinMs }: PlacingDeps): PlaceOrder {
+export function createPlacing({
+  db,
+  workflows,
+  outcomes,
+  lanes,
+  prices,
+  placeDirectly,
+  countAccepted,
+  shipWithinMs,
+}: PlacingDeps): PlaceOrder {
   /** The order is accepted: that its outcome cannot be read now is no reason to refuse it. */
-  const lastLook = (orderId: string) => findOrder(db, orderId).catch(() => undefined);
+  const look = (orderId: string) => findOrder(db, orderId).catch(() => undefined);
 
   /** Hears the outcome of what `begin` begins; undefined where it says that it began nothing. */
   const awaitOutcome = async (
     accepted: PlacedOrder,
     waitMs: number,
     begin: () => Promise<boolean>,
+    firstLookMs = FIRST_LOOK_MS,
   ): Promise<Order | undefined> => {
     const outcome = outcomes.expect(accepted.orderId);
     try {
       if (!(await begin())) return undefined;
-      const settled = (await outcome.wait(waitMs)) ?? (waitMs > 0 && (await lastLook(accepted.orderId)));
-      return settled || pendingOrder(accepted);
+      let seen = await outcome.wait(0);
+      for (let left = waitMs, pause = firstLookMs; !isSettled(seen) && left > 0; left -= pause, pause *= 2) {
+        seen = (await outcome.wait(Math.min(left, pause))) ?? (await look(accepted.orderId));
+      }
+      return seen ?? pendingOrder(accepted);
     } finally {
       outcome.forget();
     }
@@ -64,19 +95,74 @@ export function createPlacing({ db, workflows, outcomes, shipWithinMs }: Placing
     const record = await findOrderRecord(db, orderId);
     const accepted = record ? toPlacedOrder(record) : await workflows.findAccepted(orderId);
     if (!accepted) return undefined;
-    if (accepted.requestHash !== requestHash) {
-      throw new OrderPlatformError(
-        'idempotency_key_reused',
-        'This Idempotency-Key was used for an order with another body.',
-      );
-    }
+    assertSame(accepted, requestHash);
     if (record && record.status !== 'pending') return toOrder(record);
-    const awaited = await awaitOutcome(accepted, Math.min(waitMs, FIRST_LOOK_MS), async () => {
-      if ((await workflows.restart(accepted)) && record) await recordRestart(db, orderId);
+    if (record && !workflows.areReachable()) return toOrder(record);
+    const begin = async () => {
+      try {
+        if ((await workflows.restart(accepted)) && record) await recordRestart(db, orderId);
+      } catch (error) {
+        if (!record || !isTemporalUnavailable(error)) throw error;
+      }
       return true;
+    };
+    return await awaitOutcome(accepted, waitMs, begin, FIRST_LOOK_AGAIN_MS);
+  };
+
+  /** What an order costs, or what it cost a moment ago where Postgres does not answer: then `remembered`. */
+  const quote = async (orderId: string, customerId: string, skus: string[]) => {
+    try {
+      const quoted = await quoteOrder(db, { orderId, customerId, skus });
+      prices.remember(customerId, skus, quoted);
+      return { ...quoted, remembered: false };
+    } catch (error) {
+      const remembered = isDatabaseUnavailable(error) ? prices.recall(customerId, skus) : undefined;
+      if (!remembered) throw error;
+      return { ...remembered, remembered: true };
+    }
+  };
+
+  /** Starts the workflow of an order while Postgres is away: it places the order when Postgres is back. */
+  const startUnplaced = async (accepted: PlacedOrder) => {
+    if (await workflows.start(accepted)) {
+      countAccepted('workflow');
+      return { order: pendingOrder(accepted), replayed: false };
+    }
+    const before = await workflows.findPending(accepted.orderId);
+    if (!before)
+      throw new OrderPlatformError('unavailable', 'The order cannot be read now. Please try again.');
+    assertSame(before, accepted.requestHash);
+    return { order: pendingOrder(before), replayed: true };
+  };
+
+  /**
+   * Places an order without its workflow, which is told later. While Temporal answers, the outcome is waited for;
+   * undefined where the order was accepted before.
+   */
+  const placeNow = async (accepted: PlacedOrder, waitMs: number): Promise<Order | undefined> => {
+    let placed: StepTaken | undefined;
+    const awaited = await awaitOutcome(accepted, workflows.areReachable() ? waitMs : 0, async () => {
+      placed = await placeDirectly(accepted);
+      if (placed && placed.record.status !== 'pending') outcomes.settle(toOrder(placed.record));
+      return placed !== undefined;
     });
-    if (awaited?.status !== 'pending' || waitMs <= FIRST_LOOK_MS) return awaited;
-    return await awaitOutcome(accepted, waitMs - FIRST_LOOK_MS, async () => true);
+    if (!placed || !awaited) return undefined;
+    countAccepted('direct');
+    return awaited.status === 'pending' ? toOrder(placed.record) : awaited;
+  };
+
+  const take = async (accepted: PlacedOrder, waitMs: number): Promise<Order | undefined> => {
+    if (lanes.choose() === 'direct') return await placeNow(accepted, waitMs);
+    try {
+      const order = await lanes.through(() =>
+        awaitOutcome(accepted, waitMs, () => workflows.start(accepted)),
+      );
+      if (order) countAccepted('workflow');
+      return order;
+    } catch (error) {
+      if (!isTemporalUnavailable(error)) throw error;
+      return await placeNow(accepted, 0);
+    }
   };
 
   return async ({ caller, key, route, request, waitMs }) => {
@@ -89,13 +175,21 @@ export function createPlacing({ db, workflows, outcomes, shipWithinMs }: Placing
 
     const customerId = customerOf(caller, request);
     const skus = [...new Set(request.lines.map((line) => line.sku))];
-    const quote = await quoteOrder(db, { orderId, customerId, skus });
-    if (quote.requestHash !== null) return (await again())!;
+    const quoted = await quote(orderId, customerId, skus);
+    if (quoted.requestHash !== null) return (await again())!;
 
     let accepted: PlacedOrder;
     try {
       const placedBy = actorOf(caller);
-      accepted = accept({ orderId, requestHash, customerId, placedBy, request, quote, shipWithinMs });
+      accepted = acceptOrder({
+        orderId,
+        requestHash,
+        customerId,
+        placedBy,
+        request,
+        quote: quoted,
+        shipWithinMs,
+      });
     } catch (error) {
       // What was accepted before stays accepted, whatever the catalogue says now.
       const before = await again();
@@ -103,10 +197,22 @@ export function createPlacing({ db, workflows, outcomes, shipWithinMs }: Placing
       throw error;
     }
 
-    const order = await awaitOutcome(accepted, waitMs, () => workflows.start(accepted));
+    if (quoted.remembered) return await startUnplaced(accepted);
+    const order = await take(accepted, waitMs);
     if (order) return { order, replayed: false };
     return (await again()) ?? { order: pendingOrder(accepted), replayed: true };
   };
+}
+
+const isSettled = (order: Order | undefined): boolean => order !== undefined && order.status !== 'pending';
+
+/** Throws `idempotency_key_reused` where an order was accepted for another request. */
+function assertSame(accepted: PlacedOrder, requestHash: string): void {
+  if (accepted.requestHash === requestHash) return;
+  throw new OrderPlatformError(
+    'idempotency_key_reused',
+    'This Idempotency-Key was used for an order with another body.',
+  );
 }
 
 function customerOf(caller: Caller, request: PlaceOrderRequest): string {
@@ -118,76 +224,4 @@ function customerOf(caller: Caller, request: PlaceOrderRequest): string {
   }
   if (request.customerId === undefined || request.customerId === caller.id) return caller.id;
   throw new OrderPlatformError('forbidden', 'A customer orders for itself only.');
-}
-
-interface Acceptable {
-  orderId: string;
-  requestHash: string;
-  customerId: string;
-  placedBy: string;
-  request: PlaceOrderRequest;
-  quote: Awaited<ReturnType<typeof quoteOrder>>;
-  shipWithinMs: number;
-}
-
-/** Fixes names, prices and the total. Throws `validation_failed` or `price_changed`. */
-function accept({
-  orderId,
-  requestHash,
-  customerId,
-  placedBy,
-  request,
-  quote,
-  shipWithinMs,
-}: Acceptable): PlacedOrder {
-  const prices = new Map(quote.prices.map((price) => [price.sku, price]));
-  const errors = request.lines.flatMap((line, index) =>
-    prices.has(line.sku)
-      ? []
-      : [{ pointer: `/lines/${index}/sku`, detail: `There is no product ${line.sku}.` }],
-  );
-  if (!quote.customerExists) errors.push({ pointer: '/customerId', detail: 'There is no such customer.' });
-  const currencies = new Set(quote.prices.map((price) => price.currency));
-  if (currencies.size > 1) {
-    errors.push({
-      pointer: '/lines',
-      detail: `One order has one currency, not ${[...currencies].join(' and ')}.`,
-    });
-  }
-  const first = errors[0];
-  if (first)
-    throw new OrderPlatformError('validation_failed', `${first.pointer}: ${first.detail}`, { errors });
-
-  const quantities = new Map<string, number>();
-  for (const { sku, quantity } of request.lines) quantities.set(sku, (quantities.get(sku) ?? 0) + quantity);
-  const lines = [...quantities].map(([sku, quantity]) => {
-    const { name, price } = prices.get(sku) as Price;
-    return { id: lineIdFor(orderId, sku), sku, name, quantity, unitPrice: price };
-  });
-  const total = lines.reduce((sum, line) => sum + line.unitPrice * line.quantity, 0);
-  if (request.expectedTotal !== undefined && request.expectedTotal !== total) {
-    throw new OrderPlatformError(
-      'price_changed',
-      `The total is ${total} now, not ${request.expectedTotal}.`,
-      {
-        extra: { total },
-      },
-    );
-  }
-  const placedAt = new Date();
-  return {
-    orderId,
-    number: orderNumber(orderId),
-    customerId,
-    placedBy,
-    placedAt: placedAt.toISOString(),
-    requestHash,
-    lines,
-    currency: [...currencies][0]!,
-    total,
-    shippingAddress: request.shippingAddress,
-    payment: request.payment,
-    ...(request.note ? { note: request.note } : {}),
-    shipBy: new Date(placedAt.getTime() + shipWithinMs).toISOString(),
-  };
 }

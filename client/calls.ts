@@ -18,9 +18,13 @@ const DROPPED_RETRY_MS = 20;
 /** gRPC: CANCELLED, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNAVAILABLE. */
 const UNAVAILABLE = new Set([1, 4, 8, 14]);
 
+/** Temporal is not called at all for now, because it has failed too often. */
+export class TemporalLeftAlone extends Error {}
+
 /** Whether an error says that Temporal cannot be reached or does not answer now. */
 export function isTemporalUnavailable(error: unknown): boolean {
   for (let cause = error; cause instanceof Error; cause = cause.cause) {
+    if (cause instanceof TemporalLeftAlone) return true;
     if (isGrpcServiceError(cause) && UNAVAILABLE.has(cause.code)) return true;
   }
   return false;

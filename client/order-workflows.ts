@@ -27,7 +27,7 @@ import {
   shipUpdate,
   TASK_QUEUE,
 } from '../workflows/messages.ts';
-import { isNotFound, RPC_DEADLINE_MS, tryUpdate } from './calls.ts';
+import { isNotFound, RPC_DEADLINE_MS, TemporalLeftAlone, tryUpdate } from './calls.ts';
 import { detailsOf, summaryOf } from './descriptions.ts';
 
 /** Right after they are registered Temporal does not know search attributes yet; later it may. */
@@ -35,8 +35,20 @@ const SEARCH_ATTRIBUTES_RETRY_MS = 30_000;
 const INVALID_ARGUMENT = 3;
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
+/** An order whose workflow does not start in that time is taken without it. */
+const START_DEADLINE_MS = 4_000;
+
+/** Leaves Temporal alone for a while when it fails too often. */
+export interface TemporalCircuit {
+  /** Throws `TemporalLeftAlone` without calling. */
+  run<T>(call: () => Promise<T>): Promise<T>;
+  isClosed(): boolean;
+}
+
 /** What the API and the reconciling ask of the workflows of orders. */
 export interface OrderWorkflows {
+  /** Whether Temporal answers, as far as the last starts tell. */
+  areReachable(): boolean;
   /** Starts the workflow of an accepted order; `false` when it had been started before. */
   start(accepted: PlacedOrder): Promise<boolean>;
   /** Starts the workflow of an order again when it is gone, `false` when it runs; it goes on from the order's row. */
@@ -52,11 +64,14 @@ export interface OrderWorkflows {
   cancelIfRunning(orderId: string): Promise<void>;
   /** The order as it was accepted, from the workflow's own history, or undefined. Needs no worker. */
   findAccepted(orderId: string): Promise<PlacedOrder | undefined>;
+  /** The same for an order that its workflow has not placed yet. */
+  findPending(orderId: string): Promise<PlacedOrder | undefined>;
   /** The same by the order's number, as soon as Temporal's visibility knows the workflow. */
   findAcceptedByNumber(number: string): Promise<PlacedOrder | undefined>;
   /**
    * Cancels through the workflow. `done` when it is cancelled, `requested` when no worker took it up within `waitMs`
-   * and the wish is recorded, `closed` when there is no running workflow. Throws the domain error of a refusal.
+   * and the wish is recorded, `closed` when there is no running workflow. Throws the domain error of a refusal, and at
+   * once where Temporal is left alone.
    */
   cancel(orderId: string, request: CancelRequest, waitMs: number): Promise<'done' | 'requested' | 'closed'>;
   /**
@@ -75,9 +90,15 @@ export interface OrderWorkflowsOptions {
   logger: Logger;
   /** Whether this process polls the task queue, so that the first task can come with the answer to the start. */
   eager: boolean;
+  circuit: TemporalCircuit;
 }
 
-export function createOrderWorkflows({ client, logger, eager }: OrderWorkflowsOptions): OrderWorkflows {
+export function createOrderWorkflows({
+  client,
+  logger,
+  eager,
+  circuit,
+}: OrderWorkflowsOptions): OrderWorkflows {
   /** Until then orders start without search attributes, because Temporal did not know them. */
   let unsearchableUntil = 0;
 
@@ -93,17 +114,19 @@ export function createOrderWorkflows({ client, logger, eager }: OrderWorkflowsOp
 
   const start = async (accepted: PlacedOrder, policies: IdPolicies): Promise<boolean> => {
     try {
-      await client.withDeadline(Date.now() + RPC_DEADLINE_MS, () =>
-        client.workflow.start(ORDER_WORKFLOW, {
-          args: [accepted],
-          taskQueue: TASK_QUEUE,
-          workflowId: orderWorkflowId(accepted.orderId),
-          requestEagerStart: eager,
-          ...policies,
-          staticSummary: summaryOf(accepted),
-          staticDetails: detailsOf(accepted),
-          ...searchAttributes(accepted),
-        }),
+      await circuit.run(() =>
+        client.withDeadline(Date.now() + START_DEADLINE_MS, () =>
+          client.workflow.start(ORDER_WORKFLOW, {
+            args: [accepted],
+            taskQueue: TASK_QUEUE,
+            workflowId: orderWorkflowId(accepted.orderId),
+            requestEagerStart: eager,
+            ...policies,
+            staticSummary: summaryOf(accepted),
+            staticDetails: detailsOf(accepted),
+            ...searchAttributes(accepted),
+          }),
+        ),
       );
       return true;
     } catch (error) {
@@ -149,6 +172,8 @@ export function createOrderWorkflows({ client, logger, eager }: OrderWorkflowsOp
   };
 
   return {
+    areReachable: () => circuit.isClosed(),
+
     start: (accepted) =>
       start(accepted, { workflowIdReusePolicy: 'REJECT_DUPLICATE', workflowIdConflictPolicy: 'FAIL' }),
 
@@ -156,6 +181,19 @@ export function createOrderWorkflows({ client, logger, eager }: OrderWorkflowsOp
       start(order, { workflowIdReusePolicy: 'ALLOW_DUPLICATE', workflowIdConflictPolicy: 'FAIL' }),
 
     findAccepted,
+
+    async findPending(orderId) {
+      try {
+        const { typedSearchAttributes } = await client.withDeadline(Date.now() + RPC_DEADLINE_MS, () =>
+          handleOf(orderId).describe(),
+        );
+        if (typedSearchAttributes.get(ORDER_STATUS) !== 'pending') return undefined;
+      } catch (error) {
+        if (isNotFound(error)) return undefined;
+        throw error;
+      }
+      return await findAccepted(orderId);
+    },
 
     async findAcceptedByNumber(number) {
       const query = `WorkflowId STARTS_WITH "${orderWorkflowId(orderIdPrefix(number))}"`;
@@ -207,6 +245,7 @@ export function createOrderWorkflows({ client, logger, eager }: OrderWorkflowsOp
     },
 
     async cancel(orderId, request, waitMs) {
+      if (!circuit.isClosed()) throw new TemporalLeftAlone('Temporal does not answer.');
       const handle = handleOf(orderId);
       const outcome = await tryUpdate(client, handle, cancelUpdate, request, waitMs);
       if (outcome !== 'undecided') return outcome === 'closed' ? outcome : 'done';

@@ -52,6 +52,7 @@ const api = shared.extend({
   SHIP_WITHIN_HOURS: z.coerce.number().positive().default(48),
   JWT_SECRET: z.string().min(32).optional(),
   API_WORKER: flag.default(true),
+  WORKFLOW_LANE_LIMIT: count.default(32),
   RATE_LIMIT_PER_MINUTE: count.default(3000),
   LOGIN_LIMIT_PER_MINUTE: count.default(10),
   TRUST_PROXY: z

@@ -99,14 +99,20 @@ export interface Price {
   currency: string;
 }
 
-/**
- * All that accepting an order has to know, in one round trip: the prices of the active products among `skus`,
- * whether the customer exists, and the fingerprint of the request that placed the order before, if any did.
- */
+/** All that accepting an order has to know. */
+export interface Quote {
+  /** Of those of its skus that are active products. */
+  prices: Price[];
+  customerExists: boolean;
+  /** The fingerprint of the request that placed the order before, if any did. */
+  requestHash: string | null;
+}
+
+/** All that accepting an order has to know, in one round trip. */
 export async function quoteOrder(
   db: Db,
   order: { orderId: string; customerId: string; skus: string[] },
-): Promise<{ prices: Price[]; customerExists: boolean; requestHash: string | null }> {
+): Promise<Quote> {
   const { rows } = await sql<{ prices: Price[]; customer_exists: boolean; request_hash: string | null }>`
     select
       (select coalesce(jsonb_agg(jsonb_build_object('sku', sku, 'name', name, 'price', price, 'currency', currency)), '[]')

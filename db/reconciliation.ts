@@ -2,13 +2,17 @@ import { sql } from 'kysely';
 import type { Finding } from '../domain/reconciling.ts';
 import type { Db, Trx } from './connect.ts';
 
-/** The live orders of the next part of the round, oldest id first; the round starts over when it has come to its end. */
+/**
+ * The live orders of the next part of the round, oldest id first; the round starts over when it has come to its end.
+ * Those in the outbox have no workflow yet, and need no reconciling to get one.
+ */
 export async function nextLiveOrders(db: Db, limit: number): Promise<string[]> {
   const { rows } = await sql<{ id: string }>`
     with part as (
       select id from ordering.orders
       where status not in ('rejected', 'cancelled', 'delivered')
         and id > (select live_after from ordering.reconciliation)
+        and not exists (select from ordering.outbox where order_id = orders.id)
       order by id
       limit ${limit}
     ),

@@ -4,6 +4,7 @@ import type {
   Address,
   Cancellation,
   LineUnits,
+  PlacedOrder,
   Rejection,
   Shipment,
   ShipmentStatus,
@@ -196,6 +197,13 @@ interface Notifications {
   created_at: Timestamp;
 }
 
+interface Outbox {
+  order_id: string;
+  accepted: Json<PlacedOrder>;
+  created_at: Timestamp;
+  claimed_until: ColumnType<Date | null, Date | undefined, Date | null>;
+}
+
 /** The tables as Kysely sees them: one Postgres schema an area, the SQL is in migrations/. */
 export interface Schema {
   'identity.users': Users;
@@ -211,5 +219,6 @@ export interface Schema {
   'ordering.payments': Payments;
   'ordering.shipments': Shipments;
   'ordering.returns': Returns;
+  'ordering.outbox': Outbox;
   'messaging.notifications': Notifications;
 }

@@ -201,42 +201,164 @@ test('a worker is killed between reservation and reply: another one goes on, and
   await expectMoneyAddsUp(stack.db);
 });
 
-test('Temporal is killed and restarted: orders are refused with 503 or end right', async () => {
+/** Waits until readiness says that orders are taken, though this part is down. */
+const isDegraded = (part: string) =>
+  eventually('readiness tells', async () => {
+    const { status, body } = await api.request('GET', '/readyz');
+    return status === 200 && body.status === 'degraded' && body.parts[part] === 'down';
+  });
+
+const isReady = () =>
+  eventually(
+    'the API is ready again',
+    async () => (await api.request('GET', '/readyz')).body.status === 'ok',
+    60,
+  );
+
+const reserved = async (sku: string): Promise<number> =>
+  (
+    await stack.db
+      .selectFrom('inventory.stock')
+      .select('reserved')
+      .where('sku', '=', sku)
+      .executeTakeFirstOrThrow()
+  ).reserved;
+
+const metric = async (name: string): Promise<number> => {
+  const { body } = await api.request<string>('GET', '/metrics');
+  return Number(body.match(new RegExp(`^${name.replaceAll(/[{}"]/g, String.raw`\$&`)} (.*)$`, 'm'))?.[1]);
+};
+
+test('Temporal is away: orders are placed at once, and cancelled; their workflows follow when it is back', async () => {
   const sku = await newStock('TEMPORAL-KILLED');
+  const before = await settle({ key: randomUUID(), sku });
   const { attempts, answers } = await burst(sku, 12, async () => {
     await temporal.kill();
   });
+  for (const answer of answers) expect([201, 202]).toContain(answer!.status);
+  await isDegraded('temporal');
+
+  const key = randomUUID();
+  const taken = await send({ key, sku });
+  expect(taken).toMatchObject({ status: 202, body: { status: 'pending', total: 1000 } });
+  expect(await reserved(sku)).toBe(14);
+  const read = await api.request('GET', `/v1/orders/${taken.body.id}`, { token });
+  expect(read).toMatchObject({ status: 200, body: { status: 'pending' } });
+  const repeated = await send({ key, sku });
+  expect(repeated).toMatchObject({ status: 202, body: { id: taken.body.id } });
+  expect(repeated.headers.get('idempotent-replayed')).toBe('true');
+  const reused = await api.place(token, orderOf([{ sku, quantity: 2 }]), { 'idempotency-key': key });
+  expect(reused).toMatchObject({ status: 422, body: { code: 'idempotency_key_reused' } });
+  const tooMany = await api.place(token, orderOf([{ sku, quantity: 5000 }]));
+  expect(tooMany).toMatchObject({
+    status: 201,
+    body: { status: 'rejected', rejection: { items: [{ sku, requested: 5000, available: 986 }] } },
+  });
+
+  const unheard = await send({ key: randomUUID(), sku });
+  for (const order of [before, unheard.body]) {
+    const cancelled = await api.request('POST', `/v1/orders/${order.id}/cancel`, {
+      token,
+      body: { reason: 'too late' },
+    });
+    expect(cancelled).toMatchObject({
+      status: 200,
+      body: { status: 'cancelled', cancellation: { reason: 'too late' } },
+    });
+    const again = await api.request('DELETE', `/v1/orders/${order.id}`, { token });
+    expect(again).toMatchObject({ status: 200, body: { status: 'cancelled' } });
+  }
+  expect(await reserved(sku)).toBe(13);
+  await expectStockAddsUp(stack.db);
+  expect(await metric('holdfast_circuit_open{company="temporal"}')).toBeGreaterThan(0);
+  expect(await metric('holdfast_orders_accepted_total{lane="direct"}')).toBeGreaterThanOrEqual(3);
+  expect(await metric('holdfast_outbox_orders')).toBeGreaterThanOrEqual(4);
+  const changed = await api.request('PATCH', `/v1/orders/${taken.body.id}`, {
+    token,
+    body: { note: 'hello' },
+  });
+  expect(changed).toMatchObject({ status: 503, body: { code: 'unavailable' } });
+  expect(changed.headers.get('retry-after')).not.toBeNull();
+
+  await apiProcess.kill();
+  temporal = await startTemporal(temporalOptions);
+  ({ api, process: apiProcess } = await stack.startApi());
+  await isReady();
+  await eventually('every workflow was told', async () => (await metric('holdfast_outbox_orders')) === 0, 60);
+  for (const { workflowId } of [before, unheard.body]) {
+    const result = await stack.temporal.workflow.getHandle(workflowId).result();
+    expect(result).toMatchObject({ status: 'cancelled', paymentStatus: 'voided', reason: 'too late' });
+  }
+  const rejected = stack.temporal.workflow.getHandle(tooMany.body.workflowId);
+  expect(await rejected.result()).toMatchObject({ status: 'rejected' });
+  await eventually(
+    'the customer is told',
+    async () => (await stack.mailsAbout(tooMany.body.number)).length === 1,
+  );
+  const events = await api.request('GET', `/v1/orders/${taken.body.id}/events`, { token });
+  const types = events.body.data.map(({ type }: { type: string }) => type);
+  expect(types).not.toContain('workflow.restarted');
+  await expectAllRight(sku, [...attempts, { key, sku }], [...answers, taken]);
+});
+
+test('Temporal does not answer any more: orders are placed all the same, soon without asking it', async () => {
+  const sku = await newStock('TEMPORAL-HANGS');
+  process.kill(temporal.pid, 'SIGSTOP');
+  try {
+    const attempts = Array.from({ length: 12 }, () => ({ key: randomUUID(), sku }));
+    const answers = await Promise.all(attempts.map((attempt) => send(attempt)));
+    for (const answer of answers) expect(answer).toMatchObject({ status: 202, body: { status: 'pending' } });
+    expect(await reserved(sku)).toBe(12);
+    expect(await metric('holdfast_circuit_open{company="temporal"}')).toBeGreaterThan(0);
+    process.kill(temporal.pid, 'SIGCONT');
+    await isReady();
+    await expectAllRight(sku, attempts, answers);
+  } finally {
+    process.kill(temporal.pid, 'SIGCONT');
+  }
+});
+
+test('Postgres is away: orders start all the same, and are placed when it is back', async () => {
+  const sku = await newStock('POSTGRES-KILLED');
+  const { attempts, answers } = await burst(sku, 12, async () => {
+    await postgres.kill();
+  });
+  await isDegraded('postgres');
+  const key = randomUUID();
+  const taken = await send({ key, sku });
+  expect(taken).toMatchObject({ status: 202, body: { status: 'pending', total: 1000 } });
+  const repeated = await send({ key, sku });
+  expect(repeated).toMatchObject({ status: 202, body: { id: taken.body.id } });
+  expect(repeated.headers.get('idempotent-replayed')).toBe('true');
+  const reused = await api.place(token, orderOf([{ sku, quantity: 2 }]), { 'idempotency-key': key });
+  expect(reused).toMatchObject({ status: 422, body: { code: 'idempotency_key_reused' } });
+  const read = await api.request('GET', `/v1/orders/${taken.body.id}`, { token });
+  expect(read).toMatchObject({ status: 200, body: { status: 'pending' } });
+  const others = await api.login('jane.doe@example.com').catch(() => undefined);
+  expect(others).toBeUndefined();
+  const unknown = await api.place(token, orderOf([{ sku: 'NEVER-ORDERED', quantity: 1 }]));
+  expect(unknown).toMatchObject({ status: 503, body: { code: 'unavailable' } });
+  expect(unknown.headers.get('retry-after')).not.toBeNull();
+
+  postgres = await startPostgres(postgresOptions);
+  await isReady();
+  await expectAllRight(sku, [...attempts, { key, sku }], [...answers, taken]);
+});
+
+test('Postgres and Temporal are away: nothing is taken, and the API says so', async () => {
+  const sku = await newStock('BOTH-KILLED');
+  const known = await settle({ key: randomUUID(), sku });
+  await Promise.all([postgres.kill(), temporal.kill()]);
   await eventually('readiness tells', async () => (await api.request('GET', '/readyz')).status === 503);
   const refused = await send({ key: randomUUID(), sku });
   expect(refused).toMatchObject({ status: 503, body: { code: 'unavailable' } });
   expect(refused.headers.get('retry-after')).not.toBeNull();
   expect((await api.request('GET', '/livez')).status).toBe(200);
 
-  temporal = await startTemporal(temporalOptions);
-  await eventually(
-    'the API is ready again',
-    async () => (await api.request('GET', '/readyz')).status === 200,
-    60,
-  );
-  await expectAllRight(sku, attempts, answers);
-});
-
-test('Postgres is killed and restarted: orders are refused with 503 or end right', async () => {
-  const sku = await newStock('POSTGRES-KILLED');
-  const { attempts, answers } = await burst(sku, 12, async () => {
-    await postgres.kill();
-  });
-  await eventually('readiness tells', async () => (await api.request('GET', '/readyz')).status === 503);
-  const refused = await send({ key: randomUUID(), sku });
-  expect(refused).toMatchObject({ status: 503, body: { code: 'unavailable' } });
-
-  postgres = await startPostgres(postgresOptions);
-  await eventually(
-    'the API is ready again',
-    async () => (await api.request('GET', '/readyz')).status === 200,
-    60,
-  );
-  await expectAllRight(sku, attempts, answers);
+  [postgres, temporal] = await Promise.all([startPostgres(postgresOptions), startTemporal(temporalOptions)]);
+  await isReady();
+  expect(await reserved(sku)).toBe(1);
+  expect(await api.request('GET', `/v1/orders/${known.id}`, { token })).toMatchObject({ status: 200 });
 });
 
 test('a clean stop in the middle of a burst answers what it has begun', async () => {

@@ -8,7 +8,8 @@ import { mockCarrierBooks } from '../db/mock-carrier-books.ts';
 import { mockPaymentBooks } from '../db/mock-payment-books.ts';
 import type { CarrierProvider } from '../providers/carrier/carrier.ts';
 import { mockCarrier } from '../providers/carrier/mock.ts';
-import { CircuitOpen, guardCarrier, guardPayments } from '../providers/circuit-breaker.ts';
+import { CircuitOpen } from '../providers/circuit.ts';
+import { guardCarrier, guardPayments } from '../providers/guarded.ts';
 import { mockPayments } from '../providers/payment/mock.ts';
 import {
   type Authorization,

@@ -6,7 +6,8 @@ import { OrderPlatformError } from '../domain/errors.ts';
 import type { PaymentOutcome } from '../domain/paying.ts';
 import type { CarrierProvider, TrackingNotice } from '../providers/carrier/carrier.ts';
 import { mockCarrier } from '../providers/carrier/mock.ts';
-import { guardCarrier, guardPayments } from '../providers/circuit-breaker.ts';
+import type { CircuitPosition } from '../providers/circuit.ts';
+import { guardCarrier, guardPayments } from '../providers/guarded.ts';
 import { mockPayments } from '../providers/payment/mock.ts';
 import type { PaymentProvider } from '../providers/payment/provider.ts';
 import { stripePayments } from '../providers/payment/stripe.ts';
@@ -18,8 +19,6 @@ export interface CompanyOptions {
   STRIPE_WEBHOOK_SECRET?: string | undefined;
   MOCK_WEBHOOK_SECRET: string;
 }
-
-type State = 'open' | 'half_open' | 'closed';
 
 /** The companies outside: who takes the money, and who carries the parcels. */
 export interface Companies {
@@ -39,7 +38,7 @@ export interface Companies {
 export function openCompanies(
   db: Db,
   options: CompanyOptions,
-  onCircuit: (company: string, state: State) => void,
+  onCircuit: (company: string, state: CircuitPosition) => void,
 ): Companies {
   const { STRIPE_API_KEY: apiKey, STRIPE_WEBHOOK_SECRET: stripeSecret, MOCK_WEBHOOK_SECRET } = options;
   const mock = mockPayments({ books: mockPaymentBooks(db), webhookSecret: MOCK_WEBHOOK_SECRET });
@@ -47,7 +46,9 @@ export function openCompanies(
     ...(options.PAYMENT_PROVIDER === 'mock' ? [mock] : []),
     ...(apiKey && stripeSecret ? [stripePayments({ apiKey, webhookSecret: stripeSecret })] : []),
   ];
-  const guard = (company: string) => ({ onStateChange: (state: State) => onCircuit(company, state) });
+  const guard = (company: string) => ({
+    onStateChange: (state: CircuitPosition) => onCircuit(company, state),
+  });
   const payments = new Map(
     known.map((company) => [company.name, guardPayments(company, guard(`payment-${company.name}`))]),
   );

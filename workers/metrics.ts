@@ -2,15 +2,19 @@ import type { RequestHandler } from 'express';
 import type pg from 'pg';
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 import type { Db } from '../db/connect.ts';
+import { countWaiting } from '../db/outbox.ts';
 import { countFindings } from '../db/reconciliation.ts';
 import { FINDINGS } from '../domain/reconciling.ts';
 import type { OrderStatus } from '../domain/states.ts';
+import type { CircuitPosition } from '../providers/circuit.ts';
 
 export interface Metrics {
   /** Counts the orders that come to a status. */
   countOutcome(status: OrderStatus): void;
-  /** Notes whether calls to a company outside are let through. */
-  noteCircuit(company: string, state: 'open' | 'half_open' | 'closed'): void;
+  /** Counts the orders that the API accepted, by who places them. */
+  countAccepted(lane: string): void;
+  /** Notes whether calls to a company outside, or starts of workflows, are let through. */
+  noteCircuit(company: string, state: CircuitPosition): void;
   /** Times every request by route, method and status. */
   requests: RequestHandler;
   /** All metrics of this process, those of the Temporal SDK included, in the Prometheus text format. */
@@ -30,6 +34,25 @@ export function createMetrics(db: Db, pool: pg.Pool, sdkMetrics: () => Promise<s
   });
   for (const outcome of ['confirmed', 'rejected', 'cancelled']) outcomes.inc({ outcome }, 0);
 
+  const accepted = new Counter({
+    name: 'holdfast_orders_accepted_total',
+    help: 'Orders that this process accepted: placed by their workflow, or directly, ahead of it.',
+    labelNames: ['lane'],
+    registers: [registry],
+  });
+  for (const lane of ['workflow', 'direct']) accepted.inc({ lane }, 0);
+
+  const waiting = new Gauge({
+    name: 'holdfast_outbox_orders',
+    help: 'Orders whose workflows have still to hear of them; the same in every process.',
+    registers: [registry],
+  });
+  const waitingSince = new Gauge({
+    name: 'holdfast_outbox_oldest_seconds',
+    help: 'For how long the oldest of them has waited.',
+    registers: [registry],
+  });
+
   registry.registerMetric(
     new Counter({
       name: 'holdfast_reconcile_findings_total',
@@ -47,7 +70,7 @@ export function createMetrics(db: Db, pool: pg.Pool, sdkMetrics: () => Promise<s
 
   const circuits = new Gauge({
     name: 'holdfast_circuit_open',
-    help: '1 while calls to a company outside are not let through, 0.5 while one tries.',
+    help: '1 while calls to a company outside, or to Temporal, are not let through, 0.5 while one tries.',
     labelNames: ['company'],
     registers: [registry],
   });
@@ -69,6 +92,7 @@ export function createMetrics(db: Db, pool: pg.Pool, sdkMetrics: () => Promise<s
 
   return {
     countOutcome: (outcome) => outcomes.inc({ outcome }),
+    countAccepted: (lane) => accepted.inc({ lane }),
     noteCircuit: (company, state) => circuits.set({ company }, { open: 1, half_open: 0.5, closed: 0 }[state]),
     requests(request, response, next) {
       const stop = duration.startTimer({ method: request.method });
@@ -79,6 +103,11 @@ export function createMetrics(db: Db, pool: pg.Pool, sdkMetrics: () => Promise<s
       next();
     },
     async render() {
+      const outbox = await countWaiting(db).catch(() => undefined);
+      if (outbox) {
+        waiting.set(outbox.count);
+        waitingSince.set(outbox.oldest ? (Date.now() - outbox.oldest.getTime()) / 1000 : 0);
+      }
       connections.set({ state: 'idle' }, pool.idleCount);
       connections.set({ state: 'busy' }, pool.totalCount - pool.idleCount);
       connections.set({ state: 'waiting' }, pool.waitingCount);

@@ -4,12 +4,19 @@ import type { Logger } from 'pino';
 import { createActivities } from '../activities/index.ts';
 import { connect, type Db } from '../db/connect.ts';
 import { createSideWorkflows, type SideWorkflows } from '../client/side-workflows.ts';
-import { createOrderWorkflows, type OrderWorkflows } from '../client/order-workflows.ts';
+import { isTemporalUnavailable, TemporalLeftAlone } from '../client/calls.ts';
+import {
+  createOrderWorkflows,
+  type OrderWorkflows,
+  type TemporalCircuit,
+} from '../client/order-workflows.ts';
 import type { Order } from '../domain/order.ts';
 import type { Mailer } from '../providers/mail/mailer.ts';
+import { CircuitOpen, type CircuitPosition, createCircuit } from '../providers/circuit.ts';
 import { smtpMailer } from '../providers/mail/smtp.ts';
 import { type Companies, type CompanyOptions, openCompanies } from './companies.ts';
 import { connectTemporal } from './connection.ts';
+import { type Dispatcher, startDispatcher } from './dispatcher.ts';
 import { createLogger } from './logger.ts';
 import { createMetrics, type Metrics } from './metrics.ts';
 import { createOrderWorker } from './order-worker.ts';
@@ -45,6 +52,7 @@ export interface Parts {
   companies: Companies;
   workflows: OrderWorkflows;
   sideflows: SideWorkflows;
+  dispatcher: Dispatcher;
   /** A worker on these parts; `announce` tells whoever waits for an order to be settled. */
   createWorker(announce: (order: Order) => void): Promise<Worker>;
   close(): Promise<void>;
@@ -61,16 +69,19 @@ export async function openParts(name: string, options: PartsOptions): Promise<Pa
   });
   const mailer = smtpMailer(options.SMTP_URL, options.MAIL_FROM);
   const metrics = createMetrics(db, pool, sdkMetrics);
-  const companies = openCompanies(db, options, (company, state) => {
+  const noteCircuit = (company: string, state: CircuitPosition) => {
     logger.warn({ company, state }, 'A circuit has changed');
     metrics.noteCircuit(company, state);
-  });
+  };
+  const companies = openCompanies(db, options, noteCircuit);
   const client = new Client({ connection, namespace });
   // Temporal hands an eager task to whoever asks, also to a build that is not the current one.
   const eager = options.eager && options.WORKER_BUILD_ID === undefined;
-  const workflows = createOrderWorkflows({ client, logger, eager });
+  const circuit = temporalCircuit((state) => noteCircuit('temporal', state));
+  const workflows = createOrderWorkflows({ client, logger, eager, circuit });
   const sideflows = createSideWorkflows(client);
   await scheduleReconciling(client, options.RECONCILE_INTERVAL_SECONDS, logger);
+  const dispatcher = startDispatcher({ db, workflows, logger });
   return {
     logger,
     metrics,
@@ -81,6 +92,7 @@ export async function openParts(name: string, options: PartsOptions): Promise<Pa
     companies,
     workflows,
     sideflows,
+    dispatcher,
     createWorker: (announce) =>
       createOrderWorker({
         connection,
@@ -105,9 +117,27 @@ export async function openParts(name: string, options: PartsOptions): Promise<Pa
         }),
       }),
     async close() {
+      await dispatcher.stop();
       mailer.close();
       await connection.close();
       await db.destroy();
     },
+  };
+}
+
+/** After a few starts that failed Temporal is left alone; every two seconds one tries whether it is back. */
+function temporalCircuit(onStateChange: (state: CircuitPosition) => void): TemporalCircuit {
+  const circuit = createCircuit('temporal', {
+    consecutiveFailures: 5,
+    halfOpenAfterMs: 2_000,
+    isFailure: isTemporalUnavailable,
+    onStateChange,
+  });
+  return {
+    isClosed: circuit.isClosed,
+    run: (call) =>
+      circuit.run(call).catch((error: unknown) => {
+        throw error instanceof CircuitOpen ? new TemporalLeftAlone('Temporal does not answer.') : error;
+      }),
   };
 }

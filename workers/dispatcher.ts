@@ -1,0 +1,104 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import pLimit from 'p-limit';
+import type { Logger } from 'pino';
+import { isTemporalUnavailable } from '../client/calls.ts';
+import type { OrderWorkflows } from '../client/order-workflows.ts';
+import { type Db, isDatabaseUnavailable } from '../db/connect.ts';
+import { findOrder } from '../db/orders.ts';
+import { claimWaiting, settleClaim } from '../db/outbox.ts';
+import type { PlacedOrder } from '../domain/order.ts';
+
+/** Tells the workflows of orders that were placed or cancelled without them, the oldest first. */
+export interface Dispatcher {
+  /** Says that an order waits; else it looks once a second. */
+  wake(): void;
+  /** Whether more orders wait than it takes at a time, as far as it saw last. */
+  isBehind(): boolean;
+  /** Ends after what has begun. */
+  stop(): Promise<void>;
+}
+
+const BATCH = 64;
+/** So many starts at once keep Temporal busy; more would only wait there. */
+const CONCURRENCY = 16;
+/** Another dispatcher goes on after that; telling twice does no harm. */
+const CLAIM_SECONDS = 15;
+const LOOK_EVERY_MS = 1_000;
+const RETRY_MS = 500;
+
+export function startDispatcher({
+  db,
+  workflows,
+  logger,
+}: {
+  db: Db;
+  workflows: OrderWorkflows;
+  logger: Logger;
+}): Dispatcher {
+  const slots = pLimit(CONCURRENCY);
+  const ending = new AbortController();
+  let behind = false;
+  let failing = false;
+  let rest = new AbortController();
+
+  /** Starts the workflow; where that was done before it may still not know that the order is cancelled. */
+  const tell = async (accepted: PlacedOrder): Promise<void> => {
+    if (await workflows.start(accepted)) return;
+    const order = await findOrder(db, accepted.orderId);
+    if (order?.cancellation) await workflows.cancelIfRunning(order.id);
+  };
+
+  /** Tells one batch; false where nothing more is to be done for now. */
+  const dispatch = async (): Promise<boolean> => {
+    const claim = await claimWaiting(db, BATCH, CLAIM_SECONDS);
+    behind = claim.orders.length === BATCH;
+    if (claim.orders.length === 0) return false;
+    const told: string[] = [];
+    const untold: string[] = [];
+    let failure: unknown;
+    await Promise.all(
+      claim.orders.map((accepted) =>
+        slots(() => (ending.signal.aborted || failure ? Promise.reject(failure) : tell(accepted))).then(
+          () => told.push(accepted.orderId),
+          (error: unknown) => {
+            failure ??= error;
+            untold.push(accepted.orderId);
+          },
+        ),
+      ),
+    );
+    await settleClaim(db, claim, told, untold);
+    if (failure) throw failure;
+    return true;
+  };
+
+  const run = async (): Promise<void> => {
+    while (!ending.signal.aborted) {
+      rest = new AbortController();
+      let pause = LOOK_EVERY_MS;
+      try {
+        if (await dispatch()) pause = 0;
+        if (failing) logger.info('The workflows of waiting orders can be told again');
+        failing = false;
+      } catch (error) {
+        pause = RETRY_MS;
+        const isExpected = isTemporalUnavailable(error) || isDatabaseUnavailable(error);
+        if (!failing || !isExpected)
+          logger.warn({ err: error }, 'The workflows of waiting orders cannot be told');
+        failing = true;
+      }
+      const signal = failing ? ending.signal : AbortSignal.any([ending.signal, rest.signal]);
+      if (pause > 0) await delay(pause, undefined, { signal }).catch(() => undefined);
+    }
+  };
+  const running = run();
+
+  return {
+    wake: () => rest.abort(),
+    isBehind: () => behind,
+    async stop() {
+      ending.abort();
+      await running;
+    },
+  };
+}
