@@ -11,9 +11,14 @@ export interface Subject {
 export interface Round {
   operations: number;
   seconds: number;
+  /** Settled, and all that follows done. */
   perSecond: number;
+  /** Answered. */
+  answeredPerSecond: number;
   p50: number;
   p99: number;
+  /** How many operations took less than so many milliseconds and not less than the bound before. */
+  histogram: { below: number; count: number }[];
   outcomes: Answers['outcomes'];
   /** CPU milliseconds per operation, by process; `(others)` is what else ran on this machine. */
   cpu: Record<string, number>;
@@ -29,6 +34,7 @@ export async function measureRound(
   const before = { machine: cpuOfMachine(), own: processes.map(([, pid]) => cpuOf(pid)) };
   const began = performance.now();
   const { latencies, outcomes } = await generator.run(load);
+  const answered = (performance.now() - began) / 1000;
   await settle();
   const seconds = (performance.now() - began) / 1000;
   const used = processes.map(([, pid], index) => cpuOf(pid) - before.own[index]!);
@@ -41,14 +47,31 @@ export async function measureRound(
     operations,
     seconds,
     perSecond: operations / seconds,
+    answeredPerSecond: operations / answered,
     p50: percentile(latencies, 0.5),
     p99: percentile(latencies, 0.99),
+    histogram: histogramOf(latencies),
     outcomes,
     cpu: { ...Object.fromEntries(cpu), '(others)': others / operations },
   };
 }
 
 const sum = (values: number[]): number => values.reduce((total, value) => total + value, 0);
+
+/** Bounds a fifth of a decade apart, from a millisecond. */
+function histogramOf(latencies: number[]): Round['histogram'] {
+  const counts = new Map<number, number>();
+  for (const latency of latencies) {
+    const bin = Math.max(0, Math.ceil(5 * Math.log10(latency)));
+    counts.set(bin, (counts.get(bin) ?? 0) + 1);
+  }
+  const bins = [...counts.keys()];
+  const [first, last] = [Math.min(...bins), Math.max(...bins)];
+  return Array.from({ length: last - first + 1 }, (_, index) => ({
+    below: Number((10 ** ((first + index) / 5)).toPrecision(2)),
+    count: counts.get(first + index) ?? 0,
+  }));
+}
 
 /** Of sorted values, the nearest rank. */
 const percentile = (sorted: number[], share: number): number =>

@@ -52,15 +52,30 @@ export async function deliverOrders(url: string, token: string, ids: string[]): 
   }
 }
 
-/** Waits until every message that orders gave rise to is handed over: the last thing their workflows do for now. */
-export async function untilMessagesAreSent(db: Db): Promise<void> {
-  for (const deadline = Date.now() + 30_000; ; await delay(20)) {
-    const { rows } = await sql`select from messaging.notifications where status = 'queued' limit 1`.execute(
-      db,
-    );
-    if (rows.length === 0) return;
-    if (Date.now() > deadline) throw new Error('Messages are not sent 30 s after the last order.');
+/** Waits until every order is settled and every message is handed over: the last thing their workflows do for now. */
+export async function untilSettled(db: Db): Promise<void> {
+  for (const deadline = Date.now() + 300_000; ; await delay(20)) {
+    const { rows } = await sql<{ left: boolean }>`
+      select exists (select from ordering.orders where status = 'pending')
+        or exists (select from messaging.notifications where status = 'queued') as left
+    `.execute(db);
+    if (!rows[0]!.left) return;
+    if (Date.now() > deadline) throw new Error('Not every order is settled five minutes after the last one.');
   }
+}
+
+/** How many orders went through each lane. */
+export interface Lanes {
+  workflow: number;
+  direct: number;
+}
+
+/** What the API at `url` has taken so far. */
+export async function lanesOf(url: string): Promise<Lanes> {
+  const text = await (await fetch(`${url}/metrics`)).text();
+  const read = (lane: string) =>
+    Number(new RegExp(`^holdfast_orders_accepted_total\\{lane="${lane}"\\} (\\d+)`, 'm').exec(text)?.[1]);
+  return { workflow: read('workflow'), direct: read('direct') };
 }
 
 async function post<T>(url: string, body: unknown, token?: string): Promise<T> {

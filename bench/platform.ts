@@ -1,13 +1,15 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
+import pg from 'pg';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { connect, type Db } from '../db/connect.ts';
 import { migrateToLatest } from '../db/migrate.ts';
 import { seedDemoData } from '../db/seed.ts';
-import { type ChildLike, type Launch, untilReady } from '../dev/child.ts';
+import { type ChildLike, type Launch, startChild, untilReady } from '../dev/child.ts';
 import { startInbox } from '../dev/inbox.ts';
 import { freePort, host } from '../dev/ports.ts';
-import { startPostgres } from '../dev/postgres.ts';
+import { type RunningPostgres, startPostgres } from '../dev/postgres.ts';
 import { note } from '../dev/report.ts';
 import { answers, serviceEnvironment, startApi, startWorker, writeTemporalProfile } from '../dev/services.ts';
 import { findTemporalCli } from '../dev/temporal-cli.ts';
@@ -19,10 +21,14 @@ export interface Platform {
   temporalAddress: string;
   postgresVersion: string;
   db: Db;
+  /** Another database on the same server, with the same schema and demo data, for what is compared. */
+  plainDatabaseUrl: string;
   /** What API and worker run with. */
   environment: NodeJS.ProcessEnv;
   pids: { API: number; Worker: number; Temporal: number; Postgres: number; Inbox: number };
   log(name: string): string;
+  /** Starts another server beside it, which is ready when anything answers at `url`. */
+  startServer(name: string, entry: URL, env: NodeJS.ProcessEnv, url: string): Promise<void>;
 }
 
 /** More than any round can send; the limiter itself stays on. */
@@ -73,6 +79,7 @@ export function createPlatform(): { start(): Promise<Platform>; stop(): Promise<
       const { port, postgres, temporal, inbox, workflowBundle } = await startParts();
       await migrateToLatest(postgres.url);
       await seedDemoData(postgres.url);
+      const plainDatabaseUrl = await createDatabase(postgres, 'plain');
       ({ db } = connect(postgres.url, { max: 2, name: 'holdfast-bench' }));
       const addresses = {
         databaseUrl: postgres.url,
@@ -97,6 +104,7 @@ export function createPlatform(): { start(): Promise<Platform>; stop(): Promise<
         temporalAddress: temporal.address,
         postgresVersion: postgres.version,
         db,
+        plainDatabaseUrl,
         environment,
         pids: {
           API: api.pid,
@@ -106,6 +114,22 @@ export function createPlatform(): { start(): Promise<Platform>; stop(): Promise<
           Inbox: inbox.pid,
         },
         log,
+        async startServer(name, entry, env, at) {
+          const child = await startChild({
+            ...launch,
+            name,
+            command: process.execPath,
+            args: ['--import', 'tsx', fileURLToPath(entry)],
+            env: { PATH, HOME, ...env },
+            logFile: log(name),
+          });
+          const anything = () =>
+            fetch(at).then(
+              () => true,
+              () => false,
+            );
+          await untilReady(child, anything);
+        },
       };
     },
     async stop() {
@@ -115,4 +139,16 @@ export function createPlatform(): { start(): Promise<Platform>; stop(): Promise<
       rmSync(folder, { recursive: true, force: true });
     },
   };
+}
+
+async function createDatabase({ url, superuserUrl }: RunningPostgres, name: string): Promise<string> {
+  const made = new URL(url);
+  made.pathname = `/${name}`;
+  const admin = new pg.Client({ connectionString: superuserUrl });
+  await admin.connect();
+  await admin.query(`create database ${admin.escapeIdentifier(name)} owner ${made.username}`);
+  await admin.end();
+  await migrateToLatest(made.href);
+  await seedDemoData(made.href);
+  return made.href;
 }

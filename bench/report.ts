@@ -5,6 +5,7 @@ import type { Counts } from './checks.ts';
 import type { HistoryCost } from './histories.ts';
 import type { Machine } from './machine.ts';
 import { type Round, type Spread, spreadOf } from './measure.ts';
+import type { Lanes } from './orders.ts';
 
 export interface Pair {
   bare: Round;
@@ -18,6 +19,10 @@ export interface Results {
   plan: Record<string, number>;
   many: Pair[];
   one: Pair[];
+  /** A constant rate of orders, half of what 40 clients get done. */
+  open: Round;
+  bursts: { plain: Round; order: Round }[];
+  lanes: { mixed: Lanes; burst: Lanes };
   histories: { placed: HistoryCost[]; cancelled: HistoryCost[]; delivered: HistoryCost[] };
   memory: Record<string, { rssMb: number; peakMb: number }>;
   counts: Counts;
@@ -64,6 +69,21 @@ export function printResults(results: Results): void {
     `  ${'notification workflows'.padEnd(24)} ${counts.notificationWorkflows} (messages that failed at the first try)`,
   );
 
+  heading('Lanes');
+  for (const [name, { workflow, direct }] of Object.entries(results.lanes)) {
+    const share = percent(direct / (workflow + direct));
+    say(`  ${name.padEnd(24)} ${workflow} orders placed by their workflows, ${direct} directly (${share})`);
+  }
+
+  const { open } = results;
+  heading(`Latency at a constant ${(open.operations / open.seconds).toFixed(0)} orders a second`);
+  const most = Math.max(...open.histogram.map(({ count }) => count));
+  for (const { below, count } of open.histogram) {
+    const bar = '█'.repeat(Math.round((40 * count) / most));
+    say(`  ${`< ${below} ms`.padStart(12)} ${String(count).padStart(6)} ${bar}`);
+  }
+  say(`  p50 ${open.p50.toFixed(1)} ms, p99 ${open.p99.toFixed(1)} ms`);
+
   heading('Memory');
   for (const [name, { rssMb, peakMb }] of Object.entries(memory)) {
     say(`  ${name.padEnd(22)} ${rssMb} MB at the end, peak ${peakMb} MB`);
@@ -96,7 +116,7 @@ const figure = (name: string, unit: string, digits: number, values: number[]): F
   spread: spreadOf(values),
 });
 
-const figuresOf = ({ many, one }: Results): Figure[] => [
+const figuresOf = ({ many, one, bursts }: Results): Figure[] => [
   ...(['bare', 'order'] as const).flatMap((side) => [
     figure(
       `${side}, 40 clients`,
@@ -137,10 +157,24 @@ const figuresOf = ({ many, one }: Results): Figure[] => [
       one.map((pair) => pair[side].p99),
     ),
   ]),
+  ...(['plain', 'order'] as const).flatMap((side) => [
+    figure(
+      `${side}, burst, accepted`,
+      '/s',
+      1,
+      bursts.map((round) => round[side].answeredPerSecond),
+    ),
+    figure(
+      `${side}, burst, p99`,
+      'ms',
+      1,
+      bursts.map((round) => round[side].p99),
+    ),
+  ]),
 ];
 
 /** Of the two halves of the same round, one right after the other: a busy machine slows down both. */
-const ratiosOf = ({ many, one }: Results): Figure[] => [
+const ratiosOf = ({ many, one, bursts }: Results): Figure[] => [
   figure(
     '(b)/(a), 1 client, p99 latency',
     '',
@@ -158,6 +192,12 @@ const ratiosOf = ({ many, one }: Results): Figure[] => [
     '',
     2,
     many.map(({ bare, order }) => order.perSecond / bare.perSecond),
+  ),
+  figure(
+    '(b)/plain Express, burst, accepted',
+    '',
+    2,
+    bursts.map(({ plain, order }) => order.answeredPerSecond / plain.answeredPerSecond),
   ),
 ];
 

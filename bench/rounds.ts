@@ -1,16 +1,20 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
+import { setTimeout as delay } from 'node:timers/promises';
 import { closeSync, openSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
-/** A closed loop: so many clients, each with its next operation as soon as the one before is answered. */
-export interface Load {
-  clients: number;
-  seconds: number;
-}
+/**
+ * A closed loop: so many clients, each with its next operation as soon as the one before is answered, for so long or
+ * until so many are answered. Or an open loop: so many operations begin a second, whatever becomes of them.
+ */
+export type Load =
+  | { clients: number; seconds: number }
+  | { clients: number; operations: number }
+  | { perSecond: number; seconds: number };
 
 export interface Answers {
-  /** Of each operation, in milliseconds. */
+  /** Of each operation, in milliseconds; in an open loop from when it should have begun. */
   latencies: number[];
   /** How many operations ended how. */
   outcomes: Record<string, number>;
@@ -58,7 +62,7 @@ async function message(child: ChildProcess, ended: Promise<unknown>, logFile: st
 }
 
 /** In a load generator: runs `operation`, which tells how it ended, whenever the bench asks for it. */
-export function serveRounds({ operation }: { operation: () => Promise<string> }): void {
+export function serveRounds({ operation }: { operation: (load: Load) => Promise<string> }): void {
   process.once('disconnect', () => process.exit());
   process.on(
     'message',
@@ -67,16 +71,34 @@ export function serveRounds({ operation }: { operation: () => Promise<string> })
   process.send!('ready');
 }
 
-async function runLoad({ clients, seconds }: Load, operation: () => Promise<string>): Promise<Answers> {
+async function runLoad(load: Load, operation: (load: Load) => Promise<string>): Promise<Answers> {
   const answers: Answers = { latencies: [], outcomes: {} };
-  const deadline = performance.now() + seconds * 1000;
+  const run = async (began: number): Promise<void> => {
+    const outcome = await operation(load).catch((error: unknown) => String(error));
+    answers.latencies.push(performance.now() - began);
+    answers.outcomes[outcome] = (answers.outcomes[outcome] ?? 0) + 1;
+  };
+  const start = performance.now();
+  const end = 'seconds' in load ? start + load.seconds * 1000 : Infinity;
+
+  if ('perSecond' in load) {
+    const begun: Promise<void>[] = [];
+    for (let next = start; next < end; next += 1000 / load.perSecond) {
+      const early = next - performance.now();
+      if (early > 0) await delay(early);
+      begun.push(run(next));
+    }
+    await Promise.all(begun);
+    return answers;
+  }
+
+  let left = 'operations' in load ? load.operations : Infinity;
   const client = async (): Promise<void> => {
-    for (let began = performance.now(); began < deadline; began = performance.now()) {
-      const outcome = await operation().catch((error: unknown) => String(error));
-      answers.latencies.push(performance.now() - began);
-      answers.outcomes[outcome] = (answers.outcomes[outcome] ?? 0) + 1;
+    for (let now = performance.now(); now < end && left > 0; now = performance.now()) {
+      left -= 1;
+      await run(now);
     }
   };
-  await Promise.all(Array.from({ length: clients }, client));
+  await Promise.all(Array.from({ length: load.clients }, client));
   return answers;
 }
