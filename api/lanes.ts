@@ -2,14 +2,12 @@
 export type Lane = 'workflow' | 'direct';
 
 export interface Lanes {
-  /** The lane of the next order. */
-  choose(): Lane;
-  /** Counts an order in the workflow's lane for as long as it takes. */
-  through<T>(run: () => Promise<T>): Promise<T>;
+  /** Runs `take` in the lane of the next order, and counts the order for as long as that takes. */
+  enter<T>(take: (lane: Lane) => Promise<T>): Promise<T>;
 }
 
 export interface LaneOptions {
-  /** So many orders of this process may wait for their workflows before the next ones are placed directly. */
+  /** So many orders of this process may be under way before the next ones are placed directly. */
   limit: number;
   isTemporalReachable(): boolean;
   /** Whether orders that were placed directly still wait for their workflows in numbers. */
@@ -17,25 +15,26 @@ export interface LaneOptions {
 }
 
 /**
- * Chooses by health and load. Orders are placed directly while Temporal does not answer, and from when too many wait for
- * their workflows until most of those, and the ones that came meanwhile, have been served: so it does not flicker, and
- * nobody overtakes for long.
+ * Chooses by health and load. Orders are placed directly while Temporal does not answer, and from when `limit` of them
+ * are under way until a quarter of that is, and those that were placed directly have been served: so it does not
+ * flicker, and nobody overtakes for long.
  */
 export function createLanes({ limit, isTemporalReachable, isBehind }: LaneOptions): Lanes {
-  let waiting = 0;
+  let underWay = 0;
   let overloaded = false;
+  const choose = (): Lane => {
+    if (!isTemporalReachable()) return 'direct';
+    overloaded = overloaded ? underWay > limit / 4 || isBehind() : underWay >= limit;
+    return overloaded ? 'direct' : 'workflow';
+  };
   return {
-    choose() {
-      if (!isTemporalReachable()) return 'direct';
-      overloaded = overloaded ? waiting > limit / 4 || isBehind() : waiting >= limit;
-      return overloaded ? 'direct' : 'workflow';
-    },
-    async through(run) {
-      waiting += 1;
+    async enter(take) {
+      const lane = choose();
+      underWay += 1;
       try {
-        return await run();
+        return await take(lane);
       } finally {
-        waiting -= 1;
+        underWay -= 1;
       }
     },
   };

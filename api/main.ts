@@ -25,7 +25,7 @@ import { accessTokens } from './tokens.ts';
 
 const environment = apiEnvironment();
 const parts = await openParts('api', { ...environment, eager: environment.API_WORKER });
-const { logger, metrics, connection, db, mailer, companies, workflows, sideflows, dispatcher } = parts;
+const { logger, metrics, connection, db, mailer, companies, workflows, sideflows } = parts;
 const outcomes = listenForOutcomes(environment.DATABASE_URL, db, logger);
 
 const createWorker = () =>
@@ -37,6 +37,10 @@ const createWorker = () =>
   });
 const worker = environment.API_WORKER ? await createWorker() : undefined;
 
+/** So many orders at once in the middle of being placed directly are a burst. */
+const BURST = 8;
+let beingPlaced = 0;
+const dispatcher = parts.startDispatcher({ minAgeSeconds: 0, isBurst: () => beingPlaced >= BURST });
 const load = createOrderReader({ db, workflows });
 const commands = createOrderCommands({ db, workflows, wakeDispatcher: dispatcher.wake });
 const prices = createPriceMemory();
@@ -51,14 +55,19 @@ const place = createPlacing({
     isBehind: dispatcher.isBehind,
   }),
   async placeDirectly(accepted) {
-    const placed = await db.transaction().execute(async (trx) => {
-      const taken = await placeOrder(trx, accepted, environment.PAYMENT_PROVIDER);
-      if (taken) await leaveWord(trx, accepted);
-      return taken;
-    });
-    if (placed?.became) metrics.countOutcome(placed.became);
-    if (placed) dispatcher.wake();
-    return placed;
+    beingPlaced += 1;
+    try {
+      const placed = await db.transaction().execute(async (trx) => {
+        const taken = await placeOrder(trx, accepted, environment.PAYMENT_PROVIDER);
+        if (taken) await leaveWord(trx, accepted);
+        return taken;
+      });
+      if (placed?.became) metrics.countOutcome(placed.became);
+      if (placed) dispatcher.wake();
+      return placed;
+    } finally {
+      beingPlaced -= 1;
+    }
   },
   countAccepted: metrics.countAccepted,
   shipWithinMs: environment.SHIP_WITHIN_HOURS * 3_600_000,
@@ -95,6 +104,8 @@ const app = createServer({
 });
 
 const server = createHttpServer(app);
+// Longer than load balancers keep idle connections, or they would send into one that is just being closed.
+server.keepAliveTimeout = 75_000;
 await new Promise<void>((resolve, reject) => {
   server.once('error', reject).listen(environment.PORT, environment.HOST, resolve);
 });
@@ -104,6 +115,7 @@ await untilShutdown(worker, logger, () => {
   outcomes.release();
   return new Promise((resolve) => server.close(resolve));
 });
+await dispatcher.stop();
 await outcomes.close();
 await parts.close();
 logger.info('The API has stopped');

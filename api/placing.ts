@@ -151,12 +151,10 @@ export function createPlacing({
     return awaited.status === 'pending' ? toOrder(placed.record) : awaited;
   };
 
-  const take = async (accepted: PlacedOrder, waitMs: number): Promise<Order | undefined> => {
-    if (lanes.choose() === 'direct') return await placeNow(accepted, waitMs);
+  const take = async (lane: Lane, accepted: PlacedOrder, waitMs: number): Promise<Order | undefined> => {
+    if (lane === 'direct') return await placeNow(accepted, waitMs);
     try {
-      const order = await lanes.through(() =>
-        awaitOutcome(accepted, waitMs, () => workflows.start(accepted)),
-      );
+      const order = await awaitOutcome(accepted, waitMs, () => workflows.start(accepted));
       if (order) countAccepted('workflow');
       return order;
     } catch (error) {
@@ -198,7 +196,7 @@ export function createPlacing({
     }
 
     if (quoted.remembered) return await startUnplaced(accepted);
-    const order = await take(accepted, waitMs);
+    const order = await lanes.enter((lane) => take(lane, accepted, waitMs));
     if (order) return { order, replayed: false };
     return (await again()) ?? { order: pendingOrder(accepted), replayed: true };
   };

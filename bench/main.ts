@@ -161,10 +161,9 @@ async function measure(
   };
 }
 
-const difference = (after: Lanes, before: Lanes): Lanes => ({
-  workflow: after.workflow - before.workflow,
-  direct: after.direct - before.direct,
-});
+function difference(after: Lanes, before: Lanes): Lanes {
+  return { workflow: after.workflow - before.workflow, direct: after.direct - before.direct };
+}
 
 async function startSubjects(running: Platform): Promise<Record<'bare' | 'order' | 'plain', Subject>> {
   const { url, db, plainDatabaseUrl, environment, log } = running;
@@ -201,11 +200,11 @@ async function startSubjects(running: Platform): Promise<Record<'bare' | 'order'
   };
 }
 
-const describeLoad = (load: Load): string => {
+function describeLoad(load: Load): string {
   if ('perSecond' in load) return `${load.perSecond.toFixed(0)} a second`;
   const clients = load.clients === 1 ? '1 client' : `${load.clients} clients`;
   return 'operations' in load ? `${load.operations} from ${clients}` : clients;
-};
+}
 
 async function measured(subject: Subject, load: Load, { pids }: Platform): Promise<Round> {
   const round = await measureRound(subject, load, pids);

@@ -21,14 +21,18 @@ export interface Claim {
 }
 
 /**
- * Takes the oldest orders whose workflows have still to hear of them, at most `limit`, for this dispatcher alone, for
- * `seconds`: what a dispatcher that died has taken is free again after that.
+ * Takes the oldest orders whose workflows have still to hear of them, at most `limit` and none that
+ * has waited for less than `minAgeSeconds`, for this dispatcher alone, for `seconds`: what a dispatcher that died has taken is free again after that.
  */
-export async function claimWaiting(db: Db, limit: number, seconds: number): Promise<Claim> {
+export async function claimWaiting(
+  db: Db,
+  { limit, seconds, minAgeSeconds }: { limit: number; seconds: number; minAgeSeconds: number },
+): Promise<Claim> {
   const { rows } = await sql<{ accepted: PlacedOrder; until: Date }>`
     with oldest as (
       select order_id from ordering.outbox
-      where claimed_until is null or claimed_until < now()
+      where (claimed_until is null or claimed_until < now())
+        and created_at <= now() - make_interval(secs => ${minAgeSeconds})
       order by created_at, order_id
       limit ${limit}
       for update skip locked

@@ -18,47 +18,48 @@ describe('the choice of the lane', () => {
     isTemporalReachable: () => state.reachable,
     isBehind: () => state.behind,
   });
-  /** An order that waits in the workflow's lane until it is let go. */
+  const choose = () => lanes.enter(async (lane) => lane);
+  /** An order that is under way until it is let go. */
   const hold = (): (() => Promise<void>) => {
     let end = (): void => undefined;
-    const held = lanes.through(() => new Promise<void>((resolve) => (end = resolve)));
+    const held = lanes.enter(() => new Promise<void>((resolve) => (end = resolve)));
     return () => {
       end();
       return held;
     };
   };
 
-  test('goes by health: directly while Temporal does not answer', () => {
-    expect(lanes.choose()).toBe('workflow');
+  test('goes by health: directly while Temporal does not answer', async () => {
+    expect(await choose()).toBe('workflow');
     state.reachable = false;
-    expect(lanes.choose()).toBe('direct');
+    expect(await choose()).toBe('direct');
     state.reachable = true;
-    expect(lanes.choose()).toBe('workflow');
+    expect(await choose()).toBe('workflow');
   });
 
   test('goes by load, and does not come back before most of it is served', async () => {
     const held = Array.from({ length: 8 }, hold);
-    expect(lanes.choose()).toBe('direct');
+    expect(await choose()).toBe('direct');
     for (const release of held.splice(0, 5)) await release();
-    expect(lanes.choose()).toBe('direct');
+    expect(await choose()).toBe('direct');
     state.behind = true;
     for (const release of held) await release();
-    expect(lanes.choose()).toBe('direct');
+    expect(await choose()).toBe('direct');
     state.behind = false;
-    expect(lanes.choose()).toBe('workflow');
+    expect(await choose()).toBe('workflow');
   });
 
   test('an order that failed counts no longer', async () => {
-    const failing = Array.from({ length: 8 }, () => lanes.through(() => Promise.reject(new Error('failed'))));
+    const failing = Array.from({ length: 8 }, () => lanes.enter(() => Promise.reject(new Error('failed'))));
     await Promise.allSettled(failing);
-    expect(lanes.choose()).toBe('workflow');
+    expect(await choose()).toBe('workflow');
   });
 });
 
 describe('on a running platform', () => {
   let stack: TestStack;
   let token: string;
-  /** Takes few orders at a time through their workflows. */
+  /** Lets few orders be under way before it places the next ones directly. */
   let narrow: { api: Api; process: Process };
   beforeAll(async () => {
     stack = await startStack();
@@ -230,7 +231,7 @@ describe('on a running platform', () => {
       }
       const [a, b, c, d] = orders.map(({ id }) => id);
       const claim = async (limit: number, seconds: number) => {
-        const { until, orders: claimed } = await claimWaiting(trx, limit, seconds);
+        const { until, orders: claimed } = await claimWaiting(trx, { limit, seconds, minAgeSeconds: 60 });
         return { until, ids: claimed.map(({ orderId }) => orderId) };
       };
       const first = await claim(2, 30);

@@ -21,20 +21,30 @@ export interface Dispatcher {
 const BATCH = 64;
 /** So many starts at once keep Temporal busy; more would only wait there. */
 const CONCURRENCY = 16;
+/** While orders are still coming in numbers, so that those are taken first. */
+const CONCURRENCY_IN_BURST = 1;
 /** Another dispatcher goes on after that; telling twice does no harm. */
 const CLAIM_SECONDS = 15;
 const LOOK_EVERY_MS = 1_000;
 const RETRY_MS = 500;
 
+export interface DispatcherOptions {
+  db: Db;
+  workflows: OrderWorkflows;
+  logger: Logger;
+  /** Only what has waited for so long: the processes that take the orders are the first to tell. */
+  minAgeSeconds: number;
+  /** Whether orders are coming in faster than this process could tell their workflows. */
+  isBurst(): boolean;
+}
+
 export function startDispatcher({
   db,
   workflows,
   logger,
-}: {
-  db: Db;
-  workflows: OrderWorkflows;
-  logger: Logger;
-}): Dispatcher {
+  minAgeSeconds,
+  isBurst,
+}: DispatcherOptions): Dispatcher {
   const slots = pLimit(CONCURRENCY);
   const ending = new AbortController();
   let behind = false;
@@ -50,8 +60,10 @@ export function startDispatcher({
 
   /** Tells one batch; false where nothing more is to be done for now. */
   const dispatch = async (): Promise<boolean> => {
-    const claim = await claimWaiting(db, BATCH, CLAIM_SECONDS);
-    behind = claim.orders.length === BATCH;
+    slots.concurrency = isBurst() ? CONCURRENCY_IN_BURST : CONCURRENCY;
+    const limit = isBurst() ? CONCURRENCY : BATCH;
+    const claim = await claimWaiting(db, { limit, seconds: CLAIM_SECONDS, minAgeSeconds });
+    behind = claim.orders.length === limit;
     if (claim.orders.length === 0) return false;
     const told: string[] = [];
     const untold: string[] = [];

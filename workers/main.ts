@@ -5,7 +5,7 @@ import { openParts } from './parts.ts';
 import { untilShutdown } from './shutdown.ts';
 
 const environment = workerEnvironment();
-const { logger, metrics, namespace, db, createWorker, close } = await openParts('worker', {
+const { logger, metrics, namespace, db, createWorker, startDispatcher, close } = await openParts('worker', {
   ...environment,
   eager: false,
 });
@@ -15,6 +15,10 @@ const worker = await createWorker(({ id: orderId }) => {
     logger.warn({ err: error, orderId }, 'An outcome could not be announced'),
   );
 });
+
+/** The API processes tell what they place; what waits for longer was left behind by one that is gone. */
+const LEFT_BEHIND_SECONDS = 10;
+const dispatcher = startDispatcher({ minAgeSeconds: LEFT_BEHIND_SECONDS, isBurst: () => false });
 
 const health = createServer((request, response) => {
   if (request.url === '/livez') {
@@ -35,6 +39,7 @@ logger.info({ namespace }, 'The worker polls');
 
 await untilShutdown(worker, logger);
 health.close();
+await dispatcher.stop();
 await close();
 logger.info('The worker has stopped');
 process.exit();

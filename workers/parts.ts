@@ -16,7 +16,7 @@ import { CircuitOpen, type CircuitPosition, createCircuit } from '../providers/c
 import { smtpMailer } from '../providers/mail/smtp.ts';
 import { type Companies, type CompanyOptions, openCompanies } from './companies.ts';
 import { connectTemporal } from './connection.ts';
-import { type Dispatcher, startDispatcher } from './dispatcher.ts';
+import { type Dispatcher, type DispatcherOptions, startDispatcher } from './dispatcher.ts';
 import { createLogger } from './logger.ts';
 import { createMetrics, type Metrics } from './metrics.ts';
 import { createOrderWorker } from './order-worker.ts';
@@ -52,7 +52,8 @@ export interface Parts {
   companies: Companies;
   workflows: OrderWorkflows;
   sideflows: SideWorkflows;
-  dispatcher: Dispatcher;
+  /** Starts to tell the workflows of orders that were placed without them. */
+  startDispatcher(options: Pick<DispatcherOptions, 'minAgeSeconds' | 'isBurst'>): Dispatcher;
   /** A worker on these parts; `announce` tells whoever waits for an order to be settled. */
   createWorker(announce: (order: Order) => void): Promise<Worker>;
   close(): Promise<void>;
@@ -81,7 +82,6 @@ export async function openParts(name: string, options: PartsOptions): Promise<Pa
   const workflows = createOrderWorkflows({ client, logger, eager, circuit });
   const sideflows = createSideWorkflows(client);
   await scheduleReconciling(client, options.RECONCILE_INTERVAL_SECONDS, logger);
-  const dispatcher = startDispatcher({ db, workflows, logger });
   return {
     logger,
     metrics,
@@ -92,7 +92,7 @@ export async function openParts(name: string, options: PartsOptions): Promise<Pa
     companies,
     workflows,
     sideflows,
-    dispatcher,
+    startDispatcher: (more) => startDispatcher({ db, workflows, logger, ...more }),
     createWorker: (announce) =>
       createOrderWorker({
         connection,
@@ -117,7 +117,6 @@ export async function openParts(name: string, options: PartsOptions): Promise<Pa
         }),
       }),
     async close() {
-      await dispatcher.stop();
       mailer.close();
       await connection.close();
       await db.destroy();
