@@ -56,7 +56,7 @@ export class OrderFlow {
 
   /** Waits until the order is paid for; one that is not paid for in time is cancelled. */
   async payInTime(): Promise<void> {
-    await condition(() => this.state.status !== 'pending');
+    if (this.state.status === 'pending') await condition(() => this.state.status !== 'pending');
     while (this.state.status === 'awaiting_payment') {
       const left = Math.max(Date.parse(this.payBy ?? '') - Date.now(), 1);
       const paid = await condition(() => this.state.status !== 'awaiting_payment', left, {
@@ -209,7 +209,7 @@ export class OrderFlow {
     const { untold = [], unsettled, ...now } = readResult(result);
     this.take(now);
     if (unsettled) this.settle();
-    await keepTelling(untold, `Message about order ${this.accepted.number}`);
+    if (untold.length > 0) await keepTelling(untold, `Message about order ${this.accepted.number}`);
   }
 
   /** Takes in where the order stands, unless that is older than what is known. */
