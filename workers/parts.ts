@@ -3,6 +3,7 @@ import type { NativeConnection, Worker } from '@temporalio/worker';
 import type { Logger } from 'pino';
 import { createActivities } from '../activities/index.ts';
 import { connect, type Db } from '../db/connect.ts';
+import { createPlacementQueue } from '../db/placement-queue.ts';
 import { createSideWorkflows, type SideWorkflows } from '../client/side-workflows.ts';
 import { createOrderWorkflows, type OrderWorkflows } from '../client/order-workflows.ts';
 import type { Order } from '../domain/order.ts';
@@ -59,6 +60,7 @@ export async function openParts(name: string, options: PartsOptions): Promise<Pa
     max: options.DATABASE_POOL_SIZE,
     name: `holdfast-${name}`,
   });
+  const placeOrder = createPlacementQueue(db);
   const mailer = smtpMailer(options.SMTP_URL, options.MAIL_FROM);
   const metrics = createMetrics(db, pool, sdkMetrics);
   const companies = openCompanies(db, options, (company, state) => {
@@ -91,6 +93,7 @@ export async function openParts(name: string, options: PartsOptions): Promise<Pa
         buildId: options.WORKER_BUILD_ID,
         activities: createActivities({
           db,
+          placeOrder,
           mailer,
           maxAttempts: options.NOTIFICATION_MAX_ATTEMPTS,
           payments: companies.payments,
