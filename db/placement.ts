@@ -39,15 +39,18 @@ export async function placeOrders(db: Db, placements: Placement[]): Promise<(Ste
   try {
     return await insertPlacements(db, placements);
   } catch (error) {
+    const constraint = violatedConstraint(error);
+    // Somebody else has placed one of them meanwhile, which the statement sees the next time.
+    if (constraint === 'orders_pkey') return await placeOrders(db, placements);
     const [only, ...others] = placements;
-    if (!only || others.length > 0 || violatedConstraint(error) !== 'orders_number_key') throw error;
+    if (!only || others.length > 0 || constraint !== 'orders_number_key') throw error;
     const number = orderNumber(only.order.orderId, 12);
     return await insertPlacements(db, [{ ...only, order: { ...only.order, number } }]);
   }
 }
 
 interface PlacementRow {
-  orderId: string;
+  id: string;
   status: OrderStatus;
   rejection: Rejection | null;
   version: number;
@@ -55,8 +58,9 @@ interface PlacementRow {
 }
 
 /**
- * An order is placed by whoever inserts its first event. That comes before anything is locked or decided, and waits for
- * others who place the same order now, so that only new orders take part in what follows.
+ * Only new orders take part. One that somebody else is placing at this moment looks new and would shift the decisions on
+ * the others: its insert waits for the other one and violates the primary key, and all is undone. The orders are inserted
+ * before anything else and in the order of their ids, so that two batches of the same ones do not deadlock.
  *
  * The new stock is computed from what the lock returned, never from the row the update finds: under READ COMMITTED that
  * is first the version of the statement's snapshot, and the table's checks would fail on numbers that are history.
@@ -68,32 +72,19 @@ async function insertPlacements(db: Db, placements: Placement[]): Promise<(StepT
     .map(toGiven);
   const { rows } = await sql<PlacementRow>`
     with recursive given as (
-      select ordinal, provider, cancellation, payment_id, notification_ids, through_outbox, accepted, placed.*
-      from rows from (jsonb_to_recordset(${JSON.stringify(given)}::jsonb) as (
-        accepted jsonb, provider text, cancellation jsonb, "paymentId" uuid, "notificationIds" jsonb,
+      select * from rows from (jsonb_to_recordset(${JSON.stringify(given)}::jsonb) as (
+        id uuid, accepted jsonb, provider text, cancellation jsonb, total bigint, "paymentId" uuid, "notificationIds" jsonb,
         "throughOutbox" boolean
       )) with ordinality as placement (
-        accepted, provider, cancellation, payment_id, notification_ids, through_outbox, ordinal
+        id, accepted, provider, cancellation, total, payment_id, notification_ids, through_outbox, ordinal
       )
-      cross join lateral jsonb_to_record(accepted) as placed (
-        "orderId" uuid, number text, "customerId" uuid, "placedBy" text, "placedAt" timestamptz, "requestHash" text,
-        lines jsonb, currency text, total bigint, "shippingAddress" jsonb, payment jsonb, note text,
-        "shipBy" timestamptz
-      )
-    ),
-    claimed as (
-      insert into ordering.order_events (order_id, seq, type, actor, data)
-      select "orderId", 1, 'order.placed', "placedBy", jsonb_build_object('total', total, 'currency', currency)
-      from given order by "orderId"
-      on conflict (order_id, seq) do nothing
-      returning order_id
     ),
     fresh as (
-      select given.* from given join claimed on order_id = "orderId"
+      select given.* from given where not exists (select from ordering.orders where orders.id = given.id)
     ),
     wanted as (
       select ordinal, cancellation is null as takes_stock, line.*
-      from fresh cross join lateral rows from (jsonb_to_recordset(lines) as (
+      from fresh cross join lateral rows from (jsonb_to_recordset(accepted -> 'lines') as (
         id uuid, sku text, name text, quantity int, "unitPrice" bigint
       )) with ordinality as line (id, sku, name, quantity, unit_price, position)
     ),
@@ -138,7 +129,7 @@ async function insertPlacements(db: Db, placements: Placement[]): Promise<(StepT
     outcome as (
       select judged.*, status in ('pending', 'confirmed') as holds,
         case status when 'pending' then ${PENDING_VERSION}::int else 1 end as version,
-        case status when 'pending' then "placedAt" else now()::timestamptz(3) end as updated_at
+        case status when 'pending' then (accepted ->> 'placedAt')::timestamptz else now() end as updated_at
       from judged
     ),
     placed as (
@@ -147,13 +138,18 @@ async function insertPlacements(db: Db, placements: Placement[]): Promise<(StepT
         shipping_address, note, rejection, cancellation, last_event_seq, created_at, updated_at, version,
         payment_provider, ship_by
       )
-      select "orderId", number, "customerId", "placedBy", "requestHash", status, payment ->> 'method',
-        payment ->> 'token', currency, total, "shippingAddress", note, rejection, cancellation,
-        case status when 'confirmed' then 3 else 2 end, "placedAt", updated_at, version, provider, "shipBy"
-      from outcome
+      select id, number, "customerId", "placedBy", "requestHash", status, payment ->> 'method', payment ->> 'token',
+        currency, total, "shippingAddress", note, rejection, cancellation, case status when 'confirmed' then 3 else 2 end,
+        "placedAt", updated_at, version, provider, "shipBy"
+      from outcome cross join lateral jsonb_to_record(accepted) as placed (
+        number text, "customerId" uuid, "placedBy" text, "requestHash" text, payment jsonb, currency text,
+        "shippingAddress" jsonb, note text, "placedAt" timestamptz, "shipBy" timestamptz
+      )
+      order by id
+      returning id, status, rejection, version, updated_at
     ),
     lines as (
-      select wanted.*, "orderId" as order_id, status, holds, on_hand, locked.version as stock_version,
+      select wanted.*, outcome.id as order_id, status, holds, on_hand, locked.version as stock_version,
         reserved + sum(quantity) filter (where holds) over (partition by sku order by ordinal) as reserved
       from wanted join outcome using (ordinal) left join locked using (sku)
     ),
@@ -179,37 +175,39 @@ async function insertPlacements(db: Db, placements: Placement[]): Promise<(StepT
     ),
     payments as (
       insert into ordering.payments (id, order_id, ordinal, type, status, amount, currency, provider, created_at)
-      select payment_id, "orderId", 0, 'authorization', 'pending', total, currency, provider, "placedAt"
+      select payment_id, id, 0, 'authorization', 'pending', total, accepted ->> 'currency', provider, updated_at
       from outcome where status = 'pending'
     ),
     timeline as (
       insert into ordering.order_events (order_id, seq, type, actor, data)
-      select "orderId", event.seq, event.type, event.actor, event.data
-      from outcome cross join lateral (
-        values
-          (2, 'stock.reserved', 'system', jsonb_build_object('items', items), holds),
-          (3, 'order.confirmed', 'system', '{}', status = 'confirmed'),
-          (2, 'order.rejected', 'system', rejection, status = 'rejected'),
-          (2, 'order.cancelled', cancellation ->> 'by', jsonb_build_object('reason', cancellation -> 'reason'),
-            status = 'cancelled')
-      ) as event (seq, type, actor, data, happened)
-      where happened
+      select id, 1, 'order.placed', accepted ->> 'placedBy',
+        jsonb_build_object('total', accepted -> 'total', 'currency', accepted -> 'currency')
+      from outcome
+      union all
+      select id, 2, 'stock.reserved', 'system', jsonb_build_object('items', items) from outcome where holds
+      union all
+      select id, 3, 'order.confirmed', 'system', '{}' from outcome where status = 'confirmed'
+      union all
+      select id, 2, 'order.rejected', 'system', rejection from outcome where status = 'rejected'
+      union all
+      select id, 2, 'order.cancelled', cancellation ->> 'by', jsonb_build_object('reason', cancellation -> 'reason')
+      from outcome where status = 'cancelled'
     ),
     notifications as (
       insert into messaging.notifications (id, channel, recipient, template, language, customer_id, order_id, event_type)
       select (notification_ids ->> status)::uuid, 'email', users.email, 'order-' || status, users.language, users.id,
-        "orderId", 'order.' || status
-      from outcome join identity.users on users.id = "customerId"
+        outcome.id, 'order.' || status
+      from outcome join identity.users on users.id = (accepted ->> 'customerId')::uuid
       where status <> 'pending'
     ),
     outbox as (
       insert into ordering.outbox (order_id, accepted)
-      select "orderId", accepted from outcome where through_outbox
+      select id, accepted from outcome where through_outbox
       on conflict do nothing
     )
-    select "orderId", status, rejection, version, updated_at as "updatedAt" from outcome
+    select id, status, rejection, version, updated_at as "updatedAt" from placed
   `.execute(db);
-  const written = new Map(rows.map((row) => [row.orderId, row]));
+  const written = new Map(rows.map((row) => [row.id, row]));
   return placements.map((placement) => {
     const row = written.get(placement.order.orderId);
     return row && once.get(placement.order.orderId) === placement ? stepOf(placement, row) : undefined;
@@ -218,7 +216,9 @@ async function insertPlacements(db: Db, placements: Placement[]): Promise<(StepT
 
 /** A placement as the statement reads it. */
 const toGiven = ({ order, ...how }: Placement) => ({
+  id: order.orderId,
   accepted: order,
+  total: order.total,
   ...how,
   paymentId: paymentIdFor(order.orderId, 0),
   notificationIds: Object.fromEntries(
