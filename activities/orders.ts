@@ -1,7 +1,7 @@
 import { activityInfo, cancellationSignal, log } from '@temporalio/activity';
 import { takeStep } from '../db/order-steps.ts';
 import { findOrderRecord } from '../db/orders.ts';
-import { placeOrder } from '../db/placement.ts';
+import type { PlaceOrder } from '../db/placement-queue.ts';
 import { cancel, type CancelCommand, expirePayment } from '../domain/cancelling.ts';
 import { change } from '../domain/changing.ts';
 import { OrderPlatformError } from '../domain/errors.ts';
@@ -22,6 +22,8 @@ import { createStepTaker, failForGood, type Refusal, type StepDeps, type StepRes
 
 export interface OrderActivityDeps extends StepDeps {
   carrier: CarrierProvider;
+  /** Places an order together with others that come at the same time. */
+  placeOrder: PlaceOrder;
   /** The payment company of new orders. */
   paymentProvider: string;
 }
@@ -67,7 +69,7 @@ export const createOrderActivities = (deps: OrderActivityDeps) => {
      */
     async placeOrder(order: PlacedOrder, cancellation: Cancellation | null): Promise<StepResult> {
       const placed =
-        (await placeOrder(db, order, paymentProvider, cancellation).catch(failForGood)) ??
+        (await deps.placeOrder({ order, provider: paymentProvider, cancellation }).catch(failForGood)) ??
         (await takeStep(db, order.orderId, () => undefined));
       return await follow(placed);
     },

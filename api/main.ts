@@ -1,10 +1,10 @@
 import { createServer as createHttpServer } from 'node:http';
 import { apiEnvironment } from '../config/env.ts';
-import { leaveWord } from '../db/outbox.ts';
-import { notifyOutcome, placeOrder } from '../db/placement.ts';
+import { notifyOutcome } from '../db/placement.ts';
 import { signingSecret } from '../db/signing-secret.ts';
 import { openParts } from '../workers/parts.ts';
 import { untilShutdown } from '../workers/shutdown.ts';
+import { createDirectPlacing } from './direct-placing.ts';
 import { readinessOf } from './health.ts';
 import { createLanes } from './lanes.ts';
 import { listenForOutcomes } from './outcomes.ts';
@@ -37,10 +37,13 @@ const createWorker = () =>
   });
 const worker = environment.API_WORKER ? await createWorker() : undefined;
 
-/** So many orders at once in the middle of being placed directly are a burst. */
-const BURST = 8;
-let beingPlaced = 0;
-const dispatcher = parts.startDispatcher({ minAgeSeconds: 0, isBurst: () => beingPlaced >= BURST });
+const direct = createDirectPlacing({
+  placeOrder: parts.placeOrder,
+  provider: environment.PAYMENT_PROVIDER,
+  countOutcome: metrics.countOutcome,
+  wakeDispatcher: () => dispatcher.wake(),
+});
+const dispatcher = parts.startDispatcher({ minAgeSeconds: 0, isBurst: direct.isBurst });
 const load = createOrderReader({ db, workflows });
 const commands = createOrderCommands({ db, workflows, wakeDispatcher: dispatcher.wake });
 const prices = createPriceMemory();
@@ -54,21 +57,7 @@ const place = createPlacing({
     isTemporalReachable: workflows.areReachable,
     isBehind: dispatcher.isBehind,
   }),
-  async placeDirectly(accepted) {
-    beingPlaced += 1;
-    try {
-      const placed = await db.transaction().execute(async (trx) => {
-        const taken = await placeOrder(trx, accepted, environment.PAYMENT_PROVIDER);
-        if (taken) await leaveWord(trx, accepted);
-        return taken;
-      });
-      if (placed?.became) metrics.countOutcome(placed.became);
-      if (placed) dispatcher.wake();
-      return placed;
-    } finally {
-      beingPlaced -= 1;
-    }
-  },
+  placeDirectly: direct.place,
   countAccepted: metrics.countAccepted,
   shipWithinMs: environment.SHIP_WITHIN_HOURS * 3_600_000,
 });

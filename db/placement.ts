@@ -13,90 +13,124 @@ import type { OrderStatus } from '../domain/states.ts';
 import { type Db, violatedConstraint } from './connect.ts';
 import type { StepTaken } from './order-steps.ts';
 
+/** An order to place, and how. */
+export interface Placement {
+  order: PlacedOrder;
+  /** The payment company to ask for the authorization. */
+  provider: string;
+  /** One that came before the placement. */
+  cancellation: Cancellation | null;
+  /** Leaves word, in the same transaction, that the order's workflow has to hear of it. */
+  throughOutbox?: boolean;
+}
+
 /**
- * Places an order in one statement, which is one transaction and one round trip: locks the stock rows in sku order,
- * checks them, reserves all of the lines or none, and writes the order, its lines, its timeline, the stock ledger, and
- * the authorization to ask the payment company `provider` for, or the notification to send. The order is `pending` until
- * it is paid for (`confirmed` where it costs nothing), `rejected` for want of stock, or `cancelled` when a cancellation
- * came before the placement.
+ * Places orders in one statement, which is one transaction and one round trip however many they are, as if they came one
+ * after the other: locks the stock rows in sku order, decides on each order with what the earlier ones have left,
+ * reserves all of its lines or none, and writes orders, lines, timelines, the stock ledger, and the authorizations to ask
+ * the payment companies for, or the notifications to send. An order is `pending` until it is paid for (`confirmed` where
+ * it costs nothing), `rejected` for want of stock, or `cancelled` when a cancellation came before the placement.
  *
- * The new stock is computed from what the lock returned, never from the row the update finds: under READ COMMITTED that
- * is first the version of the statement's snapshot, and the table's checks would fail on numbers that are history.
- *
- * Idempotent by the order's id: placed twice, or twice at once, it takes stock once; undefined the second time.
+ * Idempotent by the order's id: placed twice, twice at once or twice in one batch, an order takes stock once. The results
+ * are in the order given, undefined for an order that was placed before. Throws where Postgres refuses one of them; then
+ * none is placed.
  */
-export async function placeOrder(
-  db: Db,
-  order: PlacedOrder,
-  provider: string,
-  cancellation: Cancellation | null = null,
-): Promise<StepTaken | undefined> {
+export async function placeOrders(db: Db, placements: Placement[]): Promise<(StepTaken | undefined)[]> {
   try {
-    return await insertPlacement(db, order, provider, cancellation);
+    return await insertPlacements(db, placements);
   } catch (error) {
-    if (violatedConstraint(error) !== 'orders_number_key') throw error;
-    return await insertPlacement(
-      db,
-      { ...order, number: orderNumber(order.orderId, 12) },
-      provider,
-      cancellation,
-    );
+    const constraint = violatedConstraint(error);
+    // Somebody else has placed one of them meanwhile, which the statement sees the next time.
+    if (constraint === 'orders_pkey') return await placeOrders(db, placements);
+    const [only, ...others] = placements;
+    if (!only || others.length > 0 || constraint !== 'orders_number_key') throw error;
+    const number = orderNumber(only.order.orderId, 12);
+    return await insertPlacements(db, [{ ...only, order: { ...only.order, number } }]);
   }
 }
 
 interface PlacementRow {
-  number: string;
+  id: string;
   status: OrderStatus;
   rejection: Rejection | null;
-  cancellation: Cancellation | null;
   version: number;
   updatedAt: Date;
 }
 
-async function insertPlacement(
-  db: Db,
-  order: PlacedOrder,
-  provider: string,
-  cancellation: Cancellation | null,
-): Promise<StepTaken | undefined> {
-  const { lines } = order;
-  const given = cancellation === null ? null : JSON.stringify(cancellation);
+/**
+ * Only new orders take part. One that somebody else is placing at this moment looks new and would shift the decisions on
+ * the others: its insert waits for the other one and violates the primary key, and all is undone. The orders are inserted
+ * before anything else and in the order of their ids, so that two batches of the same ones do not deadlock.
+ *
+ * The new stock is computed from what the lock returned, never from the row the update finds: under READ COMMITTED that
+ * is first the version of the statement's snapshot, and the table's checks would fail on numbers that are history.
+ */
+async function insertPlacements(db: Db, placements: Placement[]): Promise<(StepTaken | undefined)[]> {
+  const once = new Map(placements.toReversed().map((placement) => [placement.order.orderId, placement]));
+  const given = placements
+    .filter((placement) => once.get(placement.order.orderId) === placement)
+    .map(toGiven);
   const { rows } = await sql<PlacementRow>`
-    with wanted as (
-      select * from unnest(
-        ${lines.map((line) => line.id)}::uuid[],
-        ${lines.map((line) => line.sku)}::text[],
-        ${lines.map((line) => line.name)}::text[],
-        ${lines.map((line) => line.quantity)}::int[],
-        ${lines.map((line) => line.unitPrice)}::bigint[]
-      ) with ordinality as line (id, sku, name, quantity, unit_price, position)
+    with recursive given as (
+      select * from rows from (jsonb_to_recordset(${JSON.stringify(given)}::jsonb) as (
+        id uuid, accepted jsonb, provider text, cancellation jsonb, total bigint, "paymentId" uuid, "notificationIds" jsonb,
+        "throughOutbox" boolean
+      )) with ordinality as placement (
+        id, accepted, provider, cancellation, total, payment_id, notification_ids, through_outbox, ordinal
+      )
+    ),
+    fresh as (
+      select given.* from given where not exists (select from ordering.orders where orders.id = given.id)
+    ),
+    wanted as (
+      select ordinal, cancellation is null as takes_stock, line.*
+      from fresh cross join lateral rows from (jsonb_to_recordset(accepted -> 'lines') as (
+        id uuid, sku text, name text, quantity int, "unitPrice" bigint
+      )) with ordinality as line (id, sku, name, quantity, unit_price, position)
     ),
     locked as (
-      select sku, on_hand, reserved, version, on_hand - reserved as available
+      select sku, on_hand, reserved, version
       from inventory.stock
-      where sku = any (${lines.map((line) => line.sku)}::text[]) and ${given}::jsonb is null
+      where sku = any (array(select sku from wanted where takes_stock))
       order by sku
       for update
     ),
-    shortages as (
-      select wanted.sku, quantity as requested, coalesce(available, 0) as available, position
-      from wanted left join locked on locked.sku = wanted.sku
-      where quantity > coalesce(available, 0)
+    decided as (
+      select 0::bigint as ordinal, null::jsonb as shortages, null::jsonb as items,
+        (select jsonb_object_agg(sku, on_hand - reserved) from locked) as available
+      union all
+      select decided.ordinal + 1, basket.shortages, basket.items,
+        case when basket.shortages is null then decided.available || basket.available_after else decided.available end
+      from decided cross join lateral (
+        select
+          jsonb_agg(jsonb_build_object('sku', sku, 'requested', quantity, 'available', available) order by position)
+            filter (where quantity > available) as shortages,
+          jsonb_agg(jsonb_build_object('sku', sku, 'quantity', quantity) order by position) as items,
+          coalesce(jsonb_object_agg(sku, available - quantity), '{}') as available_after
+        from (
+          select sku, quantity, position, coalesce((decided.available ->> sku)::int, 0) as available
+          from wanted where takes_stock and wanted.ordinal = decided.ordinal + 1
+        ) as line
+      ) as basket
+      where decided.ordinal < ${given.length}::int
     ),
-    rejection as (
-      select jsonb_build_object('code', 'insufficient_stock', 'items', jsonb_agg(
-        jsonb_build_object('sku', sku, 'requested', requested, 'available', available) order by position
-      )) as body
-      from shortages
-      having count(*) > 0 and ${given}::jsonb is null
-    ),
-    outcome as (
-      select case
-          when ${given}::jsonb is not null then 'cancelled'
-          when exists (select from rejection) then 'rejected'
-          when ${order.total}::bigint > 0 then 'pending'
+    judged as (
+      select fresh.*, items,
+        case when shortages is not null
+          then jsonb_build_object('code', 'insufficient_stock', 'items', shortages) end as rejection,
+        case
+          when cancellation is not null then 'cancelled'
+          when shortages is not null then 'rejected'
+          when total > 0 then 'pending'
           else 'confirmed'
         end as status
+      from fresh join decided using (ordinal)
+    ),
+    outcome as (
+      select judged.*, status in ('pending', 'confirmed') as holds,
+        case status when 'pending' then ${PENDING_VERSION}::int else 1 end as version,
+        case status when 'pending' then (accepted ->> 'placedAt')::timestamptz else now() end as updated_at
+      from judged
     ),
     placed as (
       insert into ordering.orders (
@@ -104,90 +138,104 @@ async function insertPlacement(
         shipping_address, note, rejection, cancellation, last_event_seq, created_at, updated_at, version,
         payment_provider, ship_by
       )
-      select ${order.orderId}::uuid, ${order.number}, ${order.customerId}::uuid, ${order.placedBy},
-        ${order.requestHash}, status, ${order.payment.method}, ${order.payment.token}, ${order.currency},
-        ${order.total}::bigint, ${JSON.stringify(order.shippingAddress)}::jsonb, ${order.note ?? null}::text,
-        (select body from rejection), ${given}::jsonb, case status when 'confirmed' then 3 else 2 end,
-        ${order.placedAt}::timestamptz, case status when 'pending' then ${order.placedAt}::timestamptz else now() end,
-        case status when 'pending' then ${PENDING_VERSION}::int else 1 end, ${provider}, ${order.shipBy ?? null}::timestamptz
-      from outcome
-      on conflict (id) do nothing
-      returning *
+      select id, number, "customerId", "placedBy", "requestHash", status, payment ->> 'method', payment ->> 'token',
+        currency, total, "shippingAddress", note, rejection, cancellation, case status when 'confirmed' then 3 else 2 end,
+        "placedAt", updated_at, version, provider, "shipBy"
+      from outcome cross join lateral jsonb_to_record(accepted) as placed (
+        number text, "customerId" uuid, "placedBy" text, "requestHash" text, payment jsonb, currency text,
+        "shippingAddress" jsonb, note text, "placedAt" timestamptz, "shipBy" timestamptz
+      )
+      order by id
+      returning id, status, rejection, version, updated_at
     ),
-    reserved as (
+    lines as (
+      select wanted.*, outcome.id as order_id, status, holds, on_hand, locked.version as stock_version,
+        reserved + sum(quantity) filter (where holds) over (partition by sku order by ordinal) as reserved
+      from wanted join outcome using (ordinal) left join locked using (sku)
+    ),
+    stock as (
       update inventory.stock
-      set on_hand = locked.on_hand, reserved = locked.reserved + wanted.quantity, version = locked.version + 1,
-        updated_at = now()
-      from wanted join locked on locked.sku = wanted.sku, placed
-      where stock.sku = locked.sku and placed.status in ('pending', 'confirmed')
-      returning stock.sku, wanted.quantity, stock.on_hand, stock.reserved
+      set on_hand = taken.on_hand, reserved = taken.reserved, version = taken.version, updated_at = now()
+      from (
+        select sku, on_hand, max(reserved) as reserved, stock_version + count(*) as version
+        from lines where holds group by sku, on_hand, stock_version
+      ) as taken
+      where stock.sku = taken.sku
     ),
     ledger as (
       insert into inventory.movements (sku, type, quantity, order_id, on_hand_after, reserved_after)
-      select sku, 'reservation', quantity, ${order.orderId}::uuid, on_hand, reserved from reserved order by sku
+      select sku, 'reservation', quantity, order_id, on_hand, reserved from lines where holds order by sku, ordinal
     ),
     order_lines as (
       insert into ordering.order_lines
         (order_id, position, id, sku, name, quantity, unit_price, cancelled_quantity, reserved_quantity)
-      select placed.id, position, wanted.id, sku, name, quantity, unit_price,
-        case placed.status when 'cancelled' then quantity else 0 end,
-        case when placed.status in ('pending', 'confirmed') then quantity else 0 end
-      from wanted, placed
+      select order_id, position, id, sku, name, quantity, unit_price,
+        case status when 'cancelled' then quantity else 0 end, case when holds then quantity else 0 end
+      from lines
     ),
-    payment as (
+    payments as (
       insert into ordering.payments (id, order_id, ordinal, type, status, amount, currency, provider, created_at)
-      select ${paymentIdFor(order.orderId, 0)}::uuid, id, 0, 'authorization', 'pending', total, currency,
-        payment_provider, created_at
-      from placed where status = 'pending'
+      select payment_id, id, 0, 'authorization', 'pending', total, accepted ->> 'currency', provider, updated_at
+      from outcome where status = 'pending'
     ),
     timeline as (
       insert into ordering.order_events (order_id, seq, type, actor, data)
-      select placed.id, event.seq, event.type, event.actor, event.data
-      from placed cross join lateral (
-        values
-          (1, 'order.placed', placed_by, jsonb_build_object('total', total, 'currency', currency), true),
-          (2, 'stock.reserved', 'system', jsonb_build_object('items', (
-            select jsonb_agg(jsonb_build_object('sku', sku, 'quantity', quantity) order by position) from wanted
-          )), status in ('pending', 'confirmed')),
-          (3, 'order.confirmed', 'system', '{}', status = 'confirmed'),
-          (2, 'order.rejected', 'system', rejection, status = 'rejected'),
-          (2, 'order.cancelled', cancellation ->> 'by', jsonb_build_object('reason', cancellation -> 'reason'),
-            status = 'cancelled')
-      ) as event (seq, type, actor, data, happened)
-      where happened
+      select id, 1, 'order.placed', accepted ->> 'placedBy',
+        jsonb_build_object('total', accepted -> 'total', 'currency', accepted -> 'currency')
+      from outcome
+      union all
+      select id, 2, 'stock.reserved', 'system', jsonb_build_object('items', items) from outcome where holds
+      union all
+      select id, 3, 'order.confirmed', 'system', '{}' from outcome where status = 'confirmed'
+      union all
+      select id, 2, 'order.rejected', 'system', rejection from outcome where status = 'rejected'
+      union all
+      select id, 2, 'order.cancelled', cancellation ->> 'by', jsonb_build_object('reason', cancellation -> 'reason')
+      from outcome where status = 'cancelled'
     ),
-    notification as (
+    notifications as (
       insert into messaging.notifications (id, channel, recipient, template, language, customer_id, order_id, event_type)
-      select case status
-          when 'confirmed' then ${notificationIdFor(order.orderId, 'order.confirmed', 'email')}::uuid
-          when 'rejected' then ${notificationIdFor(order.orderId, 'order.rejected', 'email')}::uuid
-          else ${notificationIdFor(order.orderId, 'order.cancelled', 'email')}::uuid
-        end,
-        'email', users.email, 'order-' || status, users.language, users.id, placed.id, 'order.' || status
-      from placed join identity.users on users.id = placed.customer_id
+      select (notification_ids ->> status)::uuid, 'email', users.email, 'order-' || status, users.language, users.id,
+        outcome.id, 'order.' || status
+      from outcome join identity.users on users.id = (accepted ->> 'customerId')::uuid
       where status <> 'pending'
+    ),
+    outbox as (
+      insert into ordering.outbox (order_id, accepted)
+      select id, accepted from outcome where through_outbox
+      on conflict do nothing
     )
-    select number, status, rejection, cancellation, version, updated_at as "updatedAt" from placed
+    select id, status, rejection, version, updated_at as "updatedAt" from placed
   `.execute(db);
-  const row = rows[0];
-  if (!row) return undefined;
-  const event = notificationIdFor(order.orderId, `order.${row.status}`, 'email');
-  return {
-    record: recordOf(order, provider, row),
-    taken: true,
-    ...(row.status !== 'pending' && { became: row.status }),
-    notificationIds: row.status === 'pending' ? [] : [event],
-  };
+  const written = new Map(rows.map((row) => [row.id, row]));
+  return placements.map((placement) => {
+    const row = written.get(placement.order.orderId);
+    return row && once.get(placement.order.orderId) === placement ? stepOf(placement, row) : undefined;
+  });
 }
 
-/** The order as the statement has written it. */
-function recordOf(order: PlacedOrder, provider: string, row: PlacementRow): OrderRecord {
+/** A placement as the statement reads it. */
+const toGiven = ({ order, ...how }: Placement) => ({
+  id: order.orderId,
+  accepted: order,
+  total: order.total,
+  ...how,
+  paymentId: paymentIdFor(order.orderId, 0),
+  notificationIds: Object.fromEntries(
+    (['confirmed', 'rejected', 'cancelled'] as const).map((status) => [status, idOf(order, status)]),
+  ),
+});
+
+const idOf = ({ orderId }: PlacedOrder, status: OrderStatus): string =>
+  notificationIdFor(orderId, `order.${status}`, 'email');
+
+/** The order as the statement has written it, and what it still has to tell. */
+function stepOf({ order, provider, cancellation }: Placement, row: PlacementRow): StepTaken {
   const { workflowId: _w, subtotal: _s, ...pending } = pendingOrder(order);
-  const { number, status, rejection, cancellation, version, updatedAt } = row;
+  const { status, rejection, version, updatedAt } = row;
   const holds = status === 'pending' || status === 'confirmed';
   const record: OrderRecord = {
     ...pending,
-    number,
     status,
     lines: pending.lines.map((line) => ({
       ...line,
@@ -208,9 +256,11 @@ function recordOf(order: PlacedOrder, provider: string, row: PlacementRow): Orde
     updatedAt: updatedAt.toISOString(),
     step: 0,
   };
-  if (status !== 'pending') return record;
+  if (status !== 'pending')
+    return { record, taken: true, became: status, notificationIds: [idOf(order, status)] };
   const authorization = { type: 'authorization', amount: order.total, authorizationId: null } as const;
-  return { ...record, payments: [newPayment(record, order.placedAt, authorization)] };
+  const payments = [newPayment(record, order.placedAt, authorization)];
+  return { record: { ...record, payments }, taken: true, notificationIds: [] };
 }
 
 /** The Postgres channel on which processes tell one another the ids of orders whose placement has ended. */

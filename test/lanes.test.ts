@@ -101,12 +101,12 @@ describe('on a running platform', () => {
         .execute();
       return rows.length >= 2;
     });
-    return Promise.all(slow);
+    return () => Promise.all(slow);
   };
 
   test('an order that is placed directly ends as any other, and its timeline tells the same', async () => {
     await stack.stock('DIRECT', 100);
-    const busy = occupy('DIRECT');
+    const isDone = await occupy('DIRECT');
     const before = await accepted(narrow, 'direct');
     const [direct, declined, short] = await Promise.all([
       place(narrow.api, 'DIRECT', randomUUID()),
@@ -117,7 +117,7 @@ describe('on a running platform', () => {
     expect(direct).toMatchObject({ status: 201, body: { status: 'confirmed', paymentStatus: 'authorized' } });
     expect(declined).toMatchObject({ status: 201, body: { rejection: { code: 'payment_declined' } } });
     expect(short).toMatchObject({ status: 201, body: { rejection: { code: 'insufficient_stock' } } });
-    for (const { status } of await busy) expect(status).toBe(201);
+    for (const { status } of await isDone()) expect(status).toBe(201);
 
     const through = await place(stack.api, 'DIRECT', randomUUID());
     for (const { body } of [direct, through]) {
@@ -136,7 +136,7 @@ describe('on a running platform', () => {
 
   test('the same key through both lanes at once is one order', async () => {
     await stack.stock('BOTH-LANES', 100);
-    const busy = occupy('BOTH-LANES');
+    const isDone = await occupy('BOTH-LANES');
     const before = await accepted(narrow, 'direct');
     const keys = Array.from({ length: 20 }, () => randomUUID());
     const answers = await Promise.all(
@@ -144,7 +144,7 @@ describe('on a running platform', () => {
         Promise.all([place(stack.api, 'BOTH-LANES', key), place(narrow.api, 'BOTH-LANES', key)]),
       ),
     );
-    await busy;
+    await isDone();
     for (const [one, other] of answers) {
       expect(one).toMatchObject({ status: 201, body: { status: 'confirmed' } });
       expect(other).toMatchObject({ status: 201, body: { id: one.body.id, status: 'confirmed' } });
@@ -204,10 +204,15 @@ describe('on a running platform', () => {
     for (const { status } of ended) counts[status as keyof typeof counts] += 1;
     expect(counts).toEqual({ confirmed: 230, rejected: 10 });
     await eventually('no order waits', async () => (await countWaiting(stack.db)).count === 0, 60);
-    const running = await Promise.all(
-      ended.map(({ workflowId }) => stack.temporal.workflow.getHandle(workflowId).describe()),
+    const workflows = ended.map(({ workflowId }) => stack.temporal.workflow.getHandle(workflowId));
+    await eventually(
+      'the workflows of the confirmed ones run, the others have ended',
+      async () => {
+        const described = await Promise.all(workflows.map((workflow) => workflow.describe()));
+        return described.filter(({ status }) => status.name === 'RUNNING').length === 230;
+      },
+      60,
     );
-    expect(running.filter(({ status }) => status.name === 'RUNNING')).toHaveLength(230);
     expect(await accepted(narrow, 'direct')).toBeGreaterThan(0);
     for (const order of ended.slice(0, 10)) expect(await typesOf(order)).not.toContain('workflow.restarted');
   }, 180_000);

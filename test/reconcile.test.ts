@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { sql } from 'kysely';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { mockPaymentBooks } from '../db/mock-payment-books.ts';
-import { placeOrder } from '../db/placement.ts';
+import { placeOrders } from '../db/placement.ts';
 import type { Address, Order, PlacedOrder } from '../domain/order.ts';
 import { orderOf } from './harness/http.ts';
 import { expectStockAddsUp } from './harness/invariants.ts';
@@ -111,7 +111,8 @@ test('an order that waits for its payment goes on waiting after its workflow was
 test('an order whose workflow Temporal does not know, as after a restored backup, gets one', async () => {
   const { shippingAddress, customerId } = await place();
   const orderId = randomUUID();
-  await placeOrder(stack.db, acceptedAs(orderId, 'BACKU-P0000', customerId, shippingAddress), 'mock');
+  const order = acceptedAs(orderId, 'BACKU-P0000', customerId, shippingAddress);
+  await placeOrders(stack.db, [{ order, provider: 'mock', cancellation: null }]);
   expect((await read(`/v1/orders/${orderId}`)).status).toBe('pending');
   expect(await reconcile()).toEqual({ lost_workflow: 1 });
   await eventually('it goes on', async () => (await read(`/v1/orders/${orderId}`)).status === 'confirmed');

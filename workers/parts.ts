@@ -3,6 +3,7 @@ import type { NativeConnection, Worker } from '@temporalio/worker';
 import type { Logger } from 'pino';
 import { createActivities } from '../activities/index.ts';
 import { connect, type Db } from '../db/connect.ts';
+import { createPlacementQueue, type PlaceOrder } from '../db/placement-queue.ts';
 import { createSideWorkflows, type SideWorkflows } from '../client/side-workflows.ts';
 import { isTemporalUnavailable, TemporalLeftAlone } from '../client/calls.ts';
 import {
@@ -48,6 +49,7 @@ export interface Parts {
   connection: NativeConnection;
   namespace: string;
   db: Db;
+  placeOrder: PlaceOrder;
   mailer: Mailer;
   companies: Companies;
   workflows: OrderWorkflows;
@@ -68,6 +70,7 @@ export async function openParts(name: string, options: PartsOptions): Promise<Pa
     max: options.DATABASE_POOL_SIZE,
     name: `holdfast-${name}`,
   });
+  const placeOrder = createPlacementQueue(db);
   const mailer = smtpMailer(options.SMTP_URL, options.MAIL_FROM);
   const metrics = createMetrics(db, pool, sdkMetrics);
   const noteCircuit = (company: string, state: CircuitPosition) => {
@@ -88,6 +91,7 @@ export async function openParts(name: string, options: PartsOptions): Promise<Pa
     connection,
     namespace,
     db,
+    placeOrder,
     mailer,
     companies,
     workflows,
@@ -103,6 +107,7 @@ export async function openParts(name: string, options: PartsOptions): Promise<Pa
         buildId: options.WORKER_BUILD_ID,
         activities: createActivities({
           db,
+          placeOrder,
           mailer,
           maxAttempts: options.NOTIFICATION_MAX_ATTEMPTS,
           payments: companies.payments,

@@ -3,7 +3,7 @@ import express from 'express';
 import { acceptOrder } from '../../api/accepting.ts';
 import { placeOrder as requestSchema } from '../../api/order-schemas.ts';
 import { connect } from '../../db/connect.ts';
-import { placeOrder } from '../../db/placement.ts';
+import { placeOrders } from '../../db/placement.ts';
 import { quoteOrder } from '../../db/products.ts';
 
 /**
@@ -22,7 +22,7 @@ app.post('/v1/orders', async (incoming, response) => {
   const quote = await quoteOrder(db, { orderId, customerId, skus: request.lines.map(({ sku }) => sku) });
   const common = { orderId, customerId, requestHash: orderId, placedBy: 'bench' };
   const accepted = acceptOrder({ ...common, request, quote, shipWithinMs: 172_800_000 });
-  const placed = await placeOrder(db, accepted, 'mock');
+  const [placed] = await placeOrders(db, [{ order: accepted, provider: 'mock', cancellation: null }]);
   response.status(202).json(placed!.record);
 });
 app.listen(Number(PORT), '127.0.0.1');

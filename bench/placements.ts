@@ -1,0 +1,204 @@
+import { randomUUID } from 'node:crypto';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { sql } from 'kysely';
+import { connect, type Db } from '../db/connect.ts';
+import { demoUsers } from '../db/demo-data.ts';
+import { migrateToLatest } from '../db/migrate.ts';
+import { createPlacementQueue, type PlaceOrder } from '../db/placement-queue.ts';
+import { placeOrders } from '../db/placement.ts';
+import { seedDemoData } from '../db/seed.ts';
+import type { ChildLike } from '../dev/child.ts';
+import { freePort } from '../dev/ports.ts';
+import { startPostgres } from '../dev/postgres.ts';
+import { fail, paint, say, step } from '../dev/report.ts';
+import { lineIdFor, orderNumber } from '../domain/ids.ts';
+import type { PlacedOrder } from '../domain/order.ts';
+import { type Spread, spreadOf } from './measure.ts';
+
+const CLIENTS = 40;
+const ROUNDS = 5;
+const WARM_UP_SECONDS = 2;
+const ROUND_SECONDS = 3;
+const SEQUENTIAL = 300;
+const SKU = 'HOT';
+
+export interface PlacementRound {
+  /** Placements per second: each order in a transaction of its own, and through the queue. */
+  alone: number;
+  queued: number;
+}
+
+export interface PlacementResults {
+  rounds: PlacementRound[];
+  /** Milliseconds of a placement through the queue, with nobody else there. */
+  single: Spread;
+  problems: string[];
+}
+
+/**
+ * Placements of one hot item by 40 clients, on the database alone: each in a transaction of its own, on a connection of
+ * its own, against the queue. Both are the same statement on the same row, one right after the other.
+ */
+export async function measurePlacements(databaseUrl: string): Promise<PlacementResults> {
+  const { db } = connect(databaseUrl, { max: CLIENTS, name: 'holdfast-bench' });
+  try {
+    return await measure(db);
+  } finally {
+    await db.destroy();
+  }
+}
+
+async function measure(db: Db): Promise<PlacementResults> {
+  await db.insertInto('inventory.stock').values({ sku: SKU, on_hand: 1_000_000_000 }).execute();
+  const alone: PlaceOrder = async (placement) => (await placeOrders(db, [placement]))[0];
+  const queued = createPlacementQueue(db);
+  let placed = 0;
+  const rate = async (placeOrder: PlaceOrder, seconds: number): Promise<number> => {
+    const began = performance.now();
+    const deadline = began + seconds * 1000;
+    let count = 0;
+    const client = async (): Promise<void> => {
+      for (; performance.now() < deadline; count += 1) await place(placeOrder);
+    };
+    await Promise.all(Array.from({ length: CLIENTS }, client));
+    placed += count;
+    return (count * 1000) / (performance.now() - began);
+  };
+
+  await rate(alone, WARM_UP_SECONDS);
+  await rate(queued, WARM_UP_SECONDS);
+  const rounds: PlacementRound[] = [];
+  for (let round = 0; round < ROUNDS; round += 1) {
+    rounds.push({ alone: await rate(alone, ROUND_SECONDS), queued: await rate(queued, ROUND_SECONDS) });
+  }
+  const latencies: number[] = [];
+  for (; latencies.length < SEQUENTIAL; placed += 1) {
+    const began = performance.now();
+    await place(queued);
+    latencies.push(performance.now() - began);
+  }
+  return { rounds, single: spreadOf(latencies), problems: await checkStock(db, placed) };
+}
+
+export function printPlacements({ rounds, single }: PlacementResults): void {
+  const line = (name: string, { median, min, max }: Spread, digits: number, unit: string): string =>
+    `  ${name.padEnd(34)} ${median.toFixed(digits).padStart(8)} ${unit.padEnd(3)} (${min.toFixed(digits)} to ${max.toFixed(digits)})`;
+  const of = (read: (round: PlacementRound) => number): Spread => spreadOf(rounds.map(read));
+  say(`\n${paint.bold(`Placements of one hot item, ${CLIENTS} clients, the database alone`)}`);
+  say(
+    line(
+      '(a) one transaction an order',
+      of((round) => round.alone),
+      0,
+      '/s',
+    ),
+  );
+  say(
+    line(
+      '(b) the queue',
+      of((round) => round.queued),
+      0,
+      '/s',
+    ),
+  );
+  say(line('(b), 1 client', single, 1, 'ms'));
+  say(
+    paint.bold(
+      line(
+        '(b)/(a), 40 clients, throughput',
+        of(({ alone, queued }) => queued / alone),
+        2,
+        '',
+      ),
+    ),
+  );
+}
+
+const place = async (placeOrder: PlaceOrder): Promise<void> => {
+  const taken = await placeOrder({ order: newOrder(), provider: 'mock', cancellation: null });
+  if (taken?.record.status !== 'pending') throw new Error(`An order is ${taken?.record.status}.`);
+};
+
+function newOrder(): PlacedOrder {
+  const orderId = randomUUID();
+  const customerId = demoUsers[0]!.id;
+  return {
+    orderId,
+    number: orderNumber(orderId),
+    customerId,
+    placedBy: `customer:${customerId}`,
+    placedAt: new Date().toISOString(),
+    requestHash: 'bench',
+    lines: [{ id: lineIdFor(orderId, SKU), sku: SKU, name: 'A hot item', quantity: 1, unitPrice: 1999 }],
+    currency: 'USD',
+    total: 1999,
+    shippingAddress: {
+      name: 'A Buyer',
+      line1: '1 Main St',
+      city: 'Springfield',
+      postalCode: '12345',
+      country: 'US',
+    },
+    payment: { method: 'card', token: 'tok_ok' },
+  };
+}
+
+/** What of the stock does not add up after all those placements. */
+async function checkStock(db: Db, placed: number): Promise<string[]> {
+  const { rows } = await sql<Record<'reserved' | 'held' | 'moved' | 'last', number>>`
+    select reserved,
+      (select sum(reserved_quantity) from ordering.order_lines where sku = ${SKU}) as held,
+      (select sum(quantity) from inventory.movements where sku = ${SKU}) as moved,
+      (select reserved_after from inventory.movements where sku = ${SKU} order by id desc limit 1) as last
+    from inventory.stock where sku = ${SKU}
+  `.execute(db);
+  return Object.entries(rows[0]!)
+    .filter(([, units]) => Number(units) !== placed)
+    .map(([name, units]) => `${name} is ${units} after ${placed} placements`);
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) await main();
+
+async function main(): Promise<void> {
+  const folder = mkdtempSync(join(tmpdir(), 'holdfast-bench-'));
+  const ending = new AbortController();
+  const children: ChildLike[] = [];
+  const stop = async (): Promise<void> => {
+    ending.abort();
+    for (const child of children) await child.stop();
+    rmSync(folder, { recursive: true, force: true });
+  };
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    process.once(signal, () => void stop().finally(() => process.exit(130)));
+  }
+  try {
+    const postgres = await step(
+      'Postgres',
+      async () =>
+        await startPostgres({
+          signal: ending.signal,
+          onSpawn: (child) => children.unshift(child),
+          dataDir: join(folder, 'postgres'),
+          port: await freePort(),
+          logFile: join(folder, 'postgres.log'),
+          superuserPassword: 'bench-superuser',
+          appPassword: 'bench',
+        }),
+      ({ version }) => version,
+    );
+    await migrateToLatest(postgres.url);
+    await seedDemoData(postgres.url);
+    const results = await measurePlacements(postgres.url);
+    printPlacements(results);
+    for (const problem of results.problems) fail(new Error(problem));
+    if (results.problems.length > 0) process.exitCode = 1;
+  } catch (error) {
+    fail(error);
+    process.exitCode = 1;
+  } finally {
+    await stop();
+  }
+}
