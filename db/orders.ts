@@ -1,17 +1,17 @@
-import { type SqlBool, sql } from 'kysely';
+import { sql } from 'kysely';
 import { jsonArrayFrom } from 'kysely/helpers/postgres';
 import type { Order } from '../domain/order.ts';
 import type { Payment } from '../domain/payments.ts';
 import { type OrderRecord, toOrder } from '../domain/record.ts';
 import type { Return } from '../domain/returns.ts';
-import type { OrderStatus } from '../domain/states.ts';
 import type { Db } from './connect.ts';
 
 /** A time inside JSON as the API writes it: RFC 3339 UTC with milliseconds. */
 const rfc3339 = (column: string) =>
   sql<string>`to_char(${sql.ref(column)} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')`;
 
-const selectOrders = (db: Db) =>
+/** What the API tells of orders; `toRecord` reads its rows. */
+export const selectOrders = (db: Db) =>
   db
     .selectFrom('ordering.orders as orders')
     .select([
@@ -117,7 +117,7 @@ const selectRecords = (db: Db) =>
 
 type OrderRow = Awaited<ReturnType<ReturnType<typeof selectOrders>['executeTakeFirstOrThrow']>>;
 
-function toRecord(row: OrderRow & { payments?: Payment[]; returns?: Return[] }): OrderRecord {
+export function toRecord(row: OrderRow & { payments?: Payment[]; returns?: Return[] }): OrderRecord {
   const { note, rejection, cancellation, pay_by, ship_by, created_at, updated_at, ...rest } = row;
   return {
     payments: [],
@@ -171,76 +171,6 @@ export async function recordEvent(
 /** Notes that an order's workflow had to be started again. */
 export const recordRestart = (db: Db, orderId: string): Promise<void> =>
   recordEvent(db, orderId, 'workflow.restarted');
-
-export interface OrderFilter {
-  status?: OrderStatus | undefined;
-  customerId?: string | undefined;
-  sku?: string | undefined;
-  createdFrom?: Date | undefined;
-  createdTo?: Date | undefined;
-  q?: string | undefined;
-}
-
-/** The orders that match, newest first, after the position `after`; `createdTo` is exclusive. */
-export async function listOrders(
-  db: Db,
-  filter: OrderFilter,
-  page: { limit: number; after?: { createdAt: Date; id: string } | undefined },
-): Promise<Order[]> {
-  const named = filter.q === undefined ? [] : await customersNamed(db, filter.q);
-  const rows = await selectOrders(db)
-    .$if(filter.status !== undefined, (query) => query.where('orders.status', '=', filter.status!))
-    .$if(filter.customerId !== undefined, (query) =>
-      query.where('orders.customer_id', '=', filter.customerId!),
-    )
-    .$if(filter.createdFrom !== undefined, (query) =>
-      query.where('orders.created_at', '>=', filter.createdFrom!),
-    )
-    .$if(filter.createdTo !== undefined, (query) => query.where('orders.created_at', '<', filter.createdTo!))
-    .$if(filter.sku !== undefined, (query) =>
-      query.where(({ exists, selectFrom }) =>
-        exists(
-          selectFrom('ordering.order_lines as wanted')
-            .select('wanted.sku')
-            .whereRef('wanted.order_id', '=', 'orders.id')
-            .where('wanted.sku', '=', filter.sku!),
-        ),
-      ),
-    )
-    .$if(filter.q !== undefined, (query) =>
-      query.where(({ or, eb }) =>
-        or([
-          eb('orders.number', 'like', prefixOf(filter.q!.toUpperCase())),
-          eb('orders.customer_id', '=', sql<string>`any (${named})`),
-        ]),
-      ),
-    )
-    .$if(page.after !== undefined, (query) =>
-      query.where(
-        sql<SqlBool>`(orders.created_at, orders.id) < (${page.after!.createdAt}, ${page.after!.id}::uuid)`,
-      ),
-    )
-    .orderBy('orders.created_at', 'desc')
-    .orderBy('orders.id', 'desc')
-    .limit(page.limit)
-    .execute();
-  return rows.map((row) => toOrder(toRecord(row)));
-}
-
-const MAX_NAMED_CUSTOMERS = 100;
-
-/** The ids of the customers whose name or email starts with `q`, whatever its case. */
-async function customersNamed(db: Db, q: string): Promise<string[]> {
-  const users = await db
-    .selectFrom('identity.users')
-    .select('id')
-    .where(({ or, eb }) => or([eb('email', 'ilike', prefixOf(q)), eb('name', 'ilike', prefixOf(q))]))
-    .limit(MAX_NAMED_CUSTOMERS)
-    .execute();
-  return users.map(({ id }) => id);
-}
-
-const prefixOf = (q: string): string => `${q.replaceAll(/[\\%_]/g, String.raw`\$&`)}%`;
 
 export interface OrderEvent {
   seq: number;

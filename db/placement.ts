@@ -128,8 +128,8 @@ async function insertPlacement(
     ),
     order_lines as (
       insert into ordering.order_lines
-        (order_id, position, id, sku, name, quantity, unit_price, cancelled_quantity, reserved_quantity)
-      select placed.id, position, wanted.id, sku, name, quantity, unit_price,
+        (order_id, created_at, position, id, sku, name, quantity, unit_price, cancelled_quantity, reserved_quantity)
+      select placed.id, placed.created_at, position, wanted.id, sku, name, quantity, unit_price,
         case placed.status when 'cancelled' then quantity else 0 end,
         case when placed.status in ('pending', 'confirmed') then quantity else 0 end
       from wanted, placed

@@ -54,7 +54,7 @@ export async function findProduct(db: Db, sku: string): Promise<Product | undefi
   return row && toProduct(row);
 }
 
-/** The active products that match, in the given order (then by sku), from behind the position `after`. */
+/** The active products that match, in the given order (then by sku, the same way), from behind the position `after`. */
 export async function listProducts(
   db: Db,
   filter: ProductFilter,
@@ -62,10 +62,11 @@ export async function listProducts(
 ): Promise<Product[]> {
   const column = page.sort === '-price' ? 'price' : page.sort;
   const descending = page.sort === '-price';
+  const direction = descending ? 'desc' : 'asc';
   const rows = await db
     .selectFrom('catalogue.products')
     .select(productColumns)
-    .where('active', '=', true)
+    .where(sql<SqlBool>`active`)
     .$if(filter.q !== undefined, (query) => {
       const pattern = `%${filter.q!.replaceAll(/[\\%_]/g, String.raw`\$&`)}%`;
       return query.where(({ or, eb }) =>
@@ -77,15 +78,11 @@ export async function listProducts(
     .$if(filter.maxPrice !== undefined, (query) => query.where('price', '<=', filter.maxPrice!))
     .$if(page.after !== undefined, (query) => {
       const { value, sku } = page.after!;
-      const position = sql.ref(column);
-      return query.where(
-        descending
-          ? sql<SqlBool>`(${position} < ${value} or (${position} = ${value} and sku > ${sku}))`
-          : sql<SqlBool>`(${position}, sku) > (${value}, ${sku})`,
-      );
+      const behind = sql.raw(descending ? '<' : '>');
+      return query.where(sql<SqlBool>`(${sql.ref(column)}, sku) ${behind} (${value}, ${sku})`);
     })
-    .orderBy(column, descending ? 'desc' : 'asc')
-    .orderBy('sku')
+    .orderBy(column, direction)
+    .orderBy('sku', direction)
     .limit(page.limit)
     .execute();
   return rows.map(toProduct);

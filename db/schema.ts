@@ -112,6 +112,7 @@ interface Orders {
 
 interface OrderLines {
   order_id: string;
+  created_at: Timestamp;
   position: number;
   id: string;
   sku: string;
