@@ -13,6 +13,7 @@ export interface Round {
   seconds: number;
   perSecond: number;
   p50: number;
+  p95: number;
   p99: number;
   outcomes: Answers['outcomes'];
   /** CPU milliseconds per operation, by process; `(others)` is what else ran on this machine. */
@@ -42,6 +43,7 @@ export async function measureRound(
     seconds,
     perSecond: operations / seconds,
     p50: percentile(latencies, 0.5),
+    p95: percentile(latencies, 0.95),
     p99: percentile(latencies, 0.99),
     outcomes,
     cpu: { ...Object.fromEntries(cpu), '(others)': others / operations },

@@ -152,11 +152,9 @@ export function orderEndpoints({ db, load, place, commands }: OrderDeps): Endpoi
         sku: sku.optional(),
         createdFrom: timestamp.optional(),
         createdTo: timestamp.optional().meta({ description: 'Exclusive' }),
-        q: text(100)
-          .optional()
-          .meta({
-            description: "The start of the number, or of the customer's name or email; the first 100 of each",
-          }),
+        q: text(100).optional().meta({
+          description: "The start of the number, or of the customer's name or email; the first 100 of each",
+        }),
         ...pageQuery,
       }),
       answers: {

@@ -1,5 +1,5 @@
--- Lists walk one index, newest first, whatever the statistics say: for each way to list there is one index in that
--- order, and no second one that the planner could take for it.
+-- Lists walk an index, newest first, whatever the statistics say: for each way to list there is one index in that order,
+-- and no second one that the planner could take for it. db/order-lists.ts reads by these.
 
 -- a list by sku: the lines of the sku in the order of their orders. A line keeps the time of its order, which is fixed
 alter table ordering.order_lines add column created_at timestamptz(3);
@@ -18,8 +18,8 @@ drop index inventory.movements_sku;
 alter table inventory.movements add primary key (sku, id);
 
 -- the start of a customer's name or email, in whatever case
-create index users_name_start on identity.users (lower(name) collate "C", id) include (name);
-create index users_email_start on identity.users (lower(email) collate "C", id) include (email);
+create index users_name_start on identity.users (lower(name) collate "C", id);
+create index users_email_start on identity.users (lower(email) collate "C", id);
 
 -- the products on sale, in each order, all or of a category
 drop index catalogue.products_category;
