@@ -26,8 +26,8 @@ export interface AccessTokens {
 const MAX_REMEMBERED = 10_000;
 
 /**
- * Access tokens are JWTs (RFC 7519) signed with `secret`, good for an hour. One that was found good is remembered until
- * it expires, the last 10,000 of them: its signature is not checked again on every request.
+ * Access tokens are JWTs (RFC 7519) signed with `secret`, good for an hour. Up to 10,000
+ * that were found good are remembered until they expire, so that their signatures are not checked with every request.
  */
 export function accessTokens(secret: string): AccessTokens {
   const key = createHash('sha256').update(secret).digest();

@@ -154,7 +154,8 @@ const fill = ({ environment }: Platform, from: number, to: number): Promise<void
         regular: demoUsers.find(({ role }) => role === 'customer')!.id,
       });
       const { db } = connect(databaseUrl, { max: 1, name: 'holdfast-bench', statementSeconds: 0 });
-      await sql`vacuum (analyze)`.execute(db).finally(() => db.destroy());
+      await sql`vacuum (analyze)`.execute(db);
+      await db.destroy();
     },
     () => `${to.toLocaleString('en')} in the table`,
   );
