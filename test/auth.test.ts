@@ -191,7 +191,7 @@ describe('an access token', () => {
   test('that is good makes no other one good', async () => {
     const token = await signed();
     expect((await readOrders(token)).status).toBe(200);
-    expectProblem(await readOrders(await repay(token, { role: 'staff' })), 401, 'unauthenticated');
+    expectProblem(await readOrders(repay(token, { role: 'staff' })), 401, 'unauthenticated');
     expectProblem(await readOrders(token.slice(0, -3)), 401, 'unauthenticated');
     expect((await readOrders(token)).status).toBe(200);
   });
