@@ -47,8 +47,8 @@ export function accessTokens(secret: string): AccessTokens {
         .setExpirationTime(`${ACCESS_TOKEN_SECONDS}s`)
         .sign(key),
     async verify(token) {
-      const known = remembered.get(token);
-      if (known && Date.now() < known.expiresAt) return known.caller;
+      const good = remembered.get(token);
+      if (good && Date.now() < good.expiresAt) return good.caller;
       remembered.delete(token);
       try {
         const { payload } = await jwtVerify(token, key, {

@@ -1,4 +1,4 @@
-import { type RawBuilder, sql, type SqlBool } from 'kysely';
+import { type RawBuilder, sql } from 'kysely';
 import type { Order } from '../domain/order.ts';
 import { toOrder } from '../domain/record.ts';
 import { ORDER_STATUSES, type OrderStatus } from '../domain/states.ts';
@@ -45,7 +45,7 @@ export async function listOrders(
   const found = q !== undefined && customerId === undefined ? await findStarting(db, q) : undefined;
   const walk = walkOf(filter, found?.customers);
   const drops = [
-    status !== undefined && walk.key !== 'status' && sql<SqlBool>`(orders.status = ${status}) is true`,
+    status !== undefined && walk.key !== 'status' && sql`orders.status = ${status}`,
     sku !== undefined && walk.key !== 'sku' && holdsSku(sku),
     q !== undefined && customerId !== undefined && startsSo(customerId, q),
   ].filter((condition) => condition !== false);
@@ -54,14 +54,14 @@ export async function listOrders(
   const most = !dropping ? pageSize : found ? LONG_PAGE : LONGEST_WALK;
   const range = rangeOf(filter, page.after);
 
-  const entries = entriesOf(walk, range, sql`limit ${sql.lit(most)}`);
-  const walked = sql`
-    ${entries} ${found ? sql`union ${numbered(found.orders, range)}` : sql``}
-    order by created_at desc, id desc ${dropping ? sql`` : sql`limit ${sql.lit(pageSize)}`}
+  const entries = sql`
+    ${entriesOf(walk, range, sql`limit ${sql.lit(most)}`)}
+    ${found ? sql`union ${numbered(found.orders, range)}` : sql``}
+    order by created_at desc, id desc
   `;
+  const kept = dropping ? keptOf(entries, drops) : entries;
   const rows = await selectOrders(db)
-    .innerJoin(sql<OrderEntry>`(${walked})`.as('walked'), 'walked.id', 'orders.id')
-    .where((builder) => builder.and(drops))
+    .innerJoin(sql<OrderEntry>`(${kept} limit ${sql.lit(pageSize)})`.as('walked'), 'walked.id', 'orders.id')
     .orderBy('walked.created_at', 'desc')
     .orderBy('walked.id', 'desc')
     .limit(page.limit)
@@ -117,6 +117,15 @@ const entriesOf = ({ table, key, id, under }: Walk, range: Range, take: RawBuild
   ) as entry
 `;
 
+/** Of these entries those whose orders meet the conditions. `offset 0` keeps the order of things: each is looked up by its id. */
+const keptOf = (entries: RawBuilder<unknown>, conditions: RawBuilder<unknown>[]) => sql`
+  select entry.id, entry.created_at
+  from (${entries}) as entry
+  cross join lateral (select * from ordering.orders where orders.id = entry.id offset 0) as orders
+  where ${sql.join(conditions, sql` and `)}
+  order by entry.created_at desc, entry.id desc
+`;
+
 const numbered = (ids: string[], range: Range) => sql`
   select id, created_at from ordering.orders where id = any (${ids}::uuid[]) and ${within(range, 'id')}
 `;
@@ -145,14 +154,14 @@ const isBehind = ({ createdAt, id }: Order, position: OrderPosition): boolean =>
   return createdAt < at || (createdAt === at && id < position.id);
 };
 
-const holdsSku = (sku: string) => sql<SqlBool>`exists (
+const holdsSku = (sku: string) => sql`exists (
   select from ordering.order_lines as wanted
   where wanted.sku = ${sku} and wanted.created_at = orders.created_at and wanted.order_id = orders.id
   offset 0
 )`;
 
 /** Whether an order of this customer has a number that starts so, or the customer a name or an email. */
-const startsSo = (customerId: string, q: string) => sql<SqlBool>`(
+const startsSo = (customerId: string, q: string) => sql`(
   ${startIs(sql`orders.number`, upper(q))}
   or exists (
     select from identity.users
@@ -185,4 +194,4 @@ const LAST_CHARACTER = '\u{10FFFF}';
 
 /** A prefix as a range, which is read from an index also by a plan that was made without knowing the prefix. */
 const startIs = (column: RawBuilder<unknown>, start: RawBuilder<unknown>) =>
-  sql<SqlBool>`${column} collate "C" >= ${start} and ${column} collate "C" < ${start} || ${LAST_CHARACTER}::text`;
+  sql`${column} collate "C" >= ${start} and ${column} collate "C" < ${start} || ${LAST_CHARACTER}::text`;

@@ -76,7 +76,8 @@ async function expectIndexesOnly(mostRows: number, run: (db: Db) => Promise<unkn
 }
 
 const PAGE = { limit: 26 };
-const ONE_WALK = 1000;
+/** 1000 entries, and what EXPLAIN rounds. */
+const ONE_WALK = 1100;
 /** What a search finds, of each customer a page, or 101 where the other filters drop some. */
 const ALL_FOUND = 6_000;
 
@@ -157,10 +158,10 @@ describe('pages of a list that drops most of what it walks', () => {
     'a customer and a sku': { customerId: JOHN, sku: POPULAR },
     'a sku and a status': { sku: POPULAR, status: 'rejected' },
     'a customer and its own name': { customerId: JOHN, q: 'JOHN', status: 'cancelled' },
-    'a search and a status': { q: 'customer-10', status: 'rejected' },
-    'a search that finds a customer of many orders, and a sku': { q: 'john', sku: 'PAST-999' },
+    'a search and a status': { q: 'customer-123', status: 'rejected' },
+    'a search that finds a customer of many orders, and a sku': { q: 'john', sku: 'PAST-500' },
     'a search and times': {
-      q: 'customer-10',
+      q: 'customer-123',
       createdFrom: LONG_AGO.createdAt,
       createdTo: new Date(Date.now() - 86_400_000),
     },
