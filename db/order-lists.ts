@@ -1,9 +1,8 @@
 import { type RawBuilder, sql } from 'kysely';
 import type { Order } from '../domain/order.ts';
-import { toOrder } from '../domain/record.ts';
 import { ORDER_STATUSES, type OrderStatus } from '../domain/states.ts';
 import type { Db } from './connect.ts';
-import { selectOrders, toRecord } from './orders.ts';
+import { readOrder, selectOrders } from './orders.ts';
 
 export interface OrderFilter {
   status?: OrderStatus | undefined;
@@ -66,7 +65,7 @@ export async function listOrders(
     .orderBy('walked.id', 'desc')
     .limit(page.limit)
     .execute();
-  const orders = rows.map((row) => toOrder(toRecord(row)));
+  const orders = rows.map(readOrder);
   if (!dropping || (!found && rows.length === page.limit)) return { orders };
 
   // Behind the end of the shortest walk the others have gone further, and newer orders may be missing.

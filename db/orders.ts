@@ -1,16 +1,14 @@
 import { type CompiledQuery, sql } from 'kysely';
 import { jsonArrayFrom } from 'kysely/helpers/postgres';
 import type { Order } from '../domain/order.ts';
-import type { Payment } from '../domain/payments.ts';
 import { type OrderRecord, toOrder } from '../domain/record.ts';
-import type { Return } from '../domain/returns.ts';
 import { type Db, statements } from './connect.ts';
 
 /** A time inside JSON as the API writes it: RFC 3339 UTC with milliseconds. */
 const rfc3339 = (column: string) =>
   sql<string>`to_char(${sql.ref(column)} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')`;
 
-/** What the API tells of orders; `toRecord` reads its rows. */
+/** What the API tells of orders; `readOrder` reads its rows. */
 export const selectOrders = (db: Db) =>
   db
     .selectFrom('ordering.orders as orders')
@@ -18,12 +16,8 @@ export const selectOrders = (db: Db) =>
       'orders.id',
       'orders.number',
       'orders.customer_id as customerId',
-      'orders.placed_by as placedBy',
-      'orders.request_hash as requestHash',
       'orders.status',
       'orders.payment_status as paymentStatus',
-      'orders.payment_token as paymentToken',
-      'orders.payment_provider as provider',
       'orders.currency',
       'orders.total',
       'orders.shipping_address as shippingAddress',
@@ -31,9 +25,6 @@ export const selectOrders = (db: Db) =>
       'orders.rejection',
       'orders.cancellation',
       'orders.version',
-      'orders.step',
-      'orders.pay_by',
-      'orders.ship_by',
       'orders.created_at',
       'orders.updated_at',
     ])
@@ -76,6 +67,13 @@ export const selectOrders = (db: Db) =>
 
 const selectRecords = (db: Db) =>
   selectOrders(db).select((builder) => [
+    'orders.placed_by as placedBy',
+    'orders.request_hash as requestHash',
+    'orders.payment_token as paymentToken',
+    'orders.payment_provider as provider',
+    'orders.step',
+    'orders.pay_by',
+    'orders.ship_by',
     jsonArrayFrom(
       builder
         .selectFrom('ordering.payments as payment')
@@ -115,21 +113,31 @@ const selectRecords = (db: Db) =>
     ).as('returns'),
   ]);
 
-type OrderRow = Awaited<ReturnType<ReturnType<typeof selectOrders>['executeTakeFirstOrThrow']>>;
+type RowOf<Select extends (db: Db) => { executeTakeFirstOrThrow(): Promise<unknown> }> = Awaited<
+  ReturnType<ReturnType<Select>['executeTakeFirstOrThrow']>
+>;
+type OrderRow = RowOf<typeof selectOrders>;
+type RecordRow = RowOf<typeof selectRecords>;
 
-export function toRecord(row: OrderRow & { payments?: Payment[]; returns?: Return[] }): OrderRecord {
-  const { note, rejection, cancellation, pay_by, ship_by, created_at, updated_at, ...rest } = row;
+function fieldsOf<Row extends OrderRow>(row: Row) {
+  const { note, rejection, cancellation, created_at, updated_at, ...rest } = row;
   return {
-    payments: [],
-    returns: [],
     ...rest,
     ...(note !== null && { note }),
     ...(rejection && { rejection }),
     ...(cancellation && { cancellation }),
-    payBy: pay_by?.toISOString() ?? null,
-    shipBy: ship_by?.toISOString() ?? null,
     createdAt: created_at.toISOString(),
     updatedAt: updated_at.toISOString(),
+  };
+}
+
+export const readOrder = (row: OrderRow): Order => toOrder(fieldsOf(row));
+
+function readRecord({ pay_by, ship_by, ...row }: RecordRow): OrderRecord {
+  return {
+    ...fieldsOf(row),
+    payBy: pay_by?.toISOString() ?? null,
+    shipBy: ship_by?.toISOString() ?? null,
   };
 }
 
@@ -146,19 +154,19 @@ async function findOne<Row>(db: Db, statement: CompiledQuery<Row>, key: string):
 /** The order with this id, or undefined. */
 export async function findOrder(db: Db, orderId: string): Promise<Order | undefined> {
   const row = await findOne(db, orderById, orderId);
-  return row && toOrder(toRecord(row));
+  return row && readOrder(row);
 }
 
 /** The order with this number (`XXXXX-XXXXX`), or undefined. */
 export async function findOrderByNumber(db: Db, number: string): Promise<Order | undefined> {
   const row = await findOne(db, orderByNumber, number);
-  return row && toOrder(toRecord(row));
+  return row && readOrder(row);
 }
 
 /** All that is known of an order, or undefined. */
 export async function findOrderRecord(db: Db, orderId: string): Promise<OrderRecord | undefined> {
   const row = await findOne(db, recordById, orderId);
-  return row && toRecord(row);
+  return row && readRecord(row);
 }
 
 /** Notes something in the timeline of an order that is no step of it: its version stays. */

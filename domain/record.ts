@@ -18,9 +18,13 @@ export interface RecordLine extends OrderLine {
   reservedQuantity: number;
 }
 
-/** All that is known of an order: what a step is decided on. */
-export interface OrderRecord extends Omit<Order, 'lines' | 'workflowId' | 'subtotal'> {
+/** What is told of an order, as it is stored. */
+export interface StoredOrder extends Omit<Order, 'lines' | 'workflowId' | 'subtotal'> {
   lines: RecordLine[];
+}
+
+/** All that is known of an order: what a step is decided on. */
+export interface OrderRecord extends StoredOrder {
   payments: Payment[];
   returns: Return[];
   placedBy: string;
@@ -217,7 +221,7 @@ export const unitsBySku = (order: OrderRecord, units: LineUnits[]): { sku: strin
   );
 
 /** An order as the API tells it. */
-export const toOrder = (record: OrderRecord): Order => ({
+export const toOrder = (record: StoredOrder): Order => ({
   id: record.id,
   number: record.number,
   workflowId: orderWorkflowId(record.id),
