@@ -18,6 +18,7 @@ export interface Platform {
   url: string;
   temporalAddress: string;
   postgresVersion: string;
+  superuserUrl: string;
   db: Db;
   /** What API and worker run with. */
   environment: NodeJS.ProcessEnv;
@@ -96,6 +97,7 @@ export function createPlatform(): { start(): Promise<Platform>; stop(): Promise<
         url,
         temporalAddress: temporal.address,
         postgresVersion: postgres.version,
+        superuserUrl: postgres.superuserUrl,
         db,
         environment,
         pids: {

@@ -1,12 +1,15 @@
 import { fileURLToPath } from 'node:url';
 import { sql } from 'kysely';
+import { Client } from 'pg';
 import { connect } from '../db/connect.ts';
 import { demoUsers } from '../db/demo-data.ts';
+import { migrateToLatest } from '../db/migrate.ts';
+import { seedDemoData } from '../db/seed.ts';
 import { startChild, untilReady } from '../dev/child.ts';
 import { addPastOrders } from '../dev/past-orders.ts';
 import { freePort, host } from '../dev/ports.ts';
 import { fail, paint, say, step } from '../dev/report.ts';
-import { answers } from '../dev/services.ts';
+import { answers, startApi } from '../dev/services.ts';
 import { measureRound, type Round, type Spread, spreadOf } from './measure.ts';
 import { logIn } from './orders.ts';
 import { createPlatform, type Platform } from './platform.ts';
@@ -26,49 +29,92 @@ type Plan = (typeof plans)['full'];
 export interface ReadResults {
   /** `GET /v1/orders/:id`, and a bare Express handler that runs the same statement, by turns. */
   rates: { bare: Round; order: Round }[];
-  /** Reads with few and with many orders in the table, and how long it took to add them. */
-  growth: {
-    few: number;
-    many: number;
-    seconds: number;
-    reads: { name: string; few: Round[]; many: Round[] }[];
-  };
+  /** Reads of few and of many orders, by turns, and how long it took to add the many. */
+  growth: { few: number; many: number; seconds: number; reads: { name: string; rounds: GrowthRound[] }[] };
+}
+
+interface GrowthRound {
+  few: Round;
+  many: Round;
 }
 
 /** Measures reads on a platform without orders: the rate of one, then what millions of orders make of all. */
 export async function measureReads(running: Platform, { quick = false } = {}): Promise<ReadResults> {
   const plan = quick ? plans.quick : plans.full;
-  const [customer] = await logIn(running.url, 'customer');
-  const [staff] = await logIn(running.url, 'staff');
-  await fill(running, 0, plan.few);
-  const paths = await someOrders(running);
-  const get = { url: running.url, token: staff!, paths };
-  const rates = await measureRates(running, get, plan);
-  const growth = await measureGrowth(running, plan, {
-    'GET /v1/orders/:id': get,
-    'list of all': { ...get, paths: ['/v1/orders'] },
-    "a customer's list": { ...get, token: customer!, paths: ['/v1/orders'] },
-    'list by status': { ...get, paths: ['/v1/orders?status=delivered', '/v1/orders?status=rejected'] },
-    'list by sku': { ...get, paths: ['/v1/orders?sku=PAST-0', '/v1/orders?sku=PAST-499'] },
-  });
-  return { rates, growth };
+  const few = await addTwin(running);
+  const many = { url: running.url, databaseUrl: running.environment['DATABASE_URL']!, pid: running.pids.API };
+  try {
+    await fill(running, few, 0, plan.few);
+    await fill(running, many, 0, plan.few);
+    const rates = await measureRates(running, many, plan);
+    const began = performance.now();
+    await fill(running, many, plan.few, plan.many);
+    const seconds = (performance.now() - began) / 1000;
+    const reads = await measureGrowth(running, few, many, plan);
+    return { rates, growth: { few: plan.few, many: plan.many, seconds, reads } };
+  } finally {
+    await few.stop();
+  }
 }
 
-async function measureRates(running: Platform, get: ReadLoad, plan: Plan): Promise<ReadResults['rates']> {
+/** An API process and its database. */
+interface Server {
+  url: string;
+  databaseUrl: string;
+  pid: number;
+}
+
+/** A second API on a second database of the same Postgres: the two are measured by turns, on a machine in the same mood. */
+async function addTwin(running: Platform): Promise<Server & { stop(): Promise<void> }> {
+  const databaseUrl = new URL(running.environment['DATABASE_URL']!);
+  databaseUrl.pathname = '/few';
+  await asSuperuser(running, 'create database few owner holdfast');
+  await migrateToLatest(databaseUrl.href);
+  await seedDemoData(databaseUrl.href);
+  const port = await freePort();
+  const environment = {
+    ...running.environment,
+    DATABASE_URL: databaseUrl.href,
+    PORT: String(port),
+    API_WORKER: 'false',
+  };
+  const api = await startApi({ env: environment, logFile: running.log('api-few') }, port);
+  return {
+    url: `http://${host}:${port}`,
+    databaseUrl: databaseUrl.href,
+    pid: api.pid,
+    stop: () => api.stop(),
+  };
+}
+
+async function asSuperuser({ superuserUrl }: Platform, statement: string): Promise<void> {
+  const client = new Client({ connectionString: superuserUrl });
+  await client.connect();
+  await client.query(statement);
+  await client.end();
+}
+
+async function measureRates(
+  running: Platform,
+  { url, databaseUrl, pid }: Server,
+  plan: Plan,
+): Promise<ReadResults['rates']> {
   const port = await freePort();
   const bare = await startChild({
     name: 'Bare Express',
     command: process.execPath,
     args: ['--import', 'tsx', fileURLToPath(new URL('bare/reads.ts', import.meta.url))],
-    env: { ...running.environment, PORT: String(port) },
+    env: { ...running.environment, DATABASE_URL: databaseUrl, PORT: String(port) },
     ipc: true,
     logFile: running.log('bare-reads'),
   });
-  const url = `http://${host}:${port}`;
-  await untilReady(bare, () => answers(`${url}/livez`));
+  const bareUrl = `http://${host}:${port}`;
+  await untilReady(bare, () => answers(`${bareUrl}/livez`));
+  const [token] = await logIn(url, 'staff');
+  const get = { url, token: token!, paths: await someOrders(databaseUrl) };
   const sides = {
-    bare: await startReader(running, 'bare Express', { ...get, url }, { 'Bare Express': bare.pid }),
-    order: await startReader(running, 'GET /v1/orders/:id', get),
+    bare: await startReader(running, { ...get, url: bareUrl }, bare.pid),
+    order: await startReader(running, get, pid),
   };
   try {
     const pair = async (seconds: number) => ({
@@ -86,141 +132,147 @@ async function measureRates(running: Platform, get: ReadLoad, plan: Plan): Promi
 
 async function measureGrowth(
   running: Platform,
-  { rounds, seconds, few, many }: Plan,
-  loads: Record<string, ReadLoad>,
-): Promise<ReadResults['growth']> {
-  const readers = await Promise.all(
-    Object.entries(loads).map(([name, load]) => startReader(running, name, load)),
-  );
-  const timeAll = async (): Promise<Round[][]> => {
-    const timed: Round[][] = readers.map(() => []);
-    for (let round = 0; round <= rounds; round += 1) {
-      for (const [index, reader] of readers.entries()) {
-        const one = await reader.measure({ clients: FEW_CLIENTS, seconds: seconds / 2 });
-        if (round > 0) timed[index]!.push(one);
-      }
+  few: Server,
+  many: Server,
+  { rounds, seconds }: Plan,
+): Promise<ReadResults['growth']['reads']> {
+  const [withFew, withMany] = [await readsOf(few), await readsOf(many)];
+  const reads: ReadResults['growth']['reads'] = [];
+  for (const [name, load] of Object.entries(withFew)) {
+    const sides = {
+      few: await startReader(running, load, few.pid),
+      many: await startReader(running, withMany[name]!, many.pid),
+    };
+    try {
+      const pair = async () => ({
+        few: await sides.few.measure({ clients: FEW_CLIENTS, seconds: seconds / 2 }),
+        many: await sides.many.measure({ clients: FEW_CLIENTS, seconds: seconds / 2 }),
+      });
+      await pair();
+      const timed: GrowthRound[] = [];
+      for (let round = 0; round < rounds; round += 1) timed.push(await pair());
+      reads.push({ name, rounds: timed });
+    } finally {
+      await Promise.all([sides.few.stop(), sides.many.stop()]);
     }
-    return timed;
-  };
-  try {
-    const withFew = await timeAll();
-    const began = performance.now();
-    await fill(running, few, many);
-    const filled = (performance.now() - began) / 1000;
-    const withMany = await timeAll();
-    const reads = readers.map(({ name }, index) => ({ name, few: withFew[index]!, many: withMany[index]! }));
-    return { few, many, seconds: filled, reads };
-  } finally {
-    await Promise.all(readers.map((reader) => reader.stop()));
   }
+  return reads;
 }
 
-/** A load generator that reads; what `pids` names beside the API and Postgres is in its rounds too. */
-async function startReader(
-  running: Platform,
-  name: string,
-  load: ReadLoad,
-  pids: Record<string, number> = {},
-) {
+/** The reads that must not mind how many orders there are. */
+async function readsOf({ url, databaseUrl }: Server): Promise<Record<string, ReadLoad>> {
+  const [customer] = await logIn(url, 'customer');
+  const [staff] = await logIn(url, 'staff');
+  const asStaff = (...paths: string[]): ReadLoad => ({ url, token: staff!, paths });
+  return {
+    'GET /v1/orders/:id': asStaff(...(await someOrders(databaseUrl))),
+    'list of all': asStaff('/v1/orders'),
+    "a customer's list": { url, token: customer!, paths: ['/v1/orders'] },
+    'list by status': asStaff('/v1/orders?status=delivered', '/v1/orders?status=rejected'),
+    'list by sku': asStaff('/v1/orders?sku=PAST-0', '/v1/orders?sku=PAST-499'),
+  };
+}
+
+/** A load generator that reads from the server with this pid. */
+async function startReader(running: Platform, load: ReadLoad, pid: number) {
   const environment = { ...process.env, READ_LOAD: JSON.stringify(load) };
   const generator = await startGenerator(
     new URL('read-load.ts', import.meta.url),
     environment,
     running.log('reads'),
   );
-  const { API, Postgres } = running.pids;
+  const subject = { name: 'reads', generator, settle: async () => undefined };
   return {
-    name,
     async measure(timed: Load): Promise<Round> {
-      const settle = async () => undefined;
-      const round = await measureRound({ name, generator, settle }, timed, { API, Postgres, ...pids });
+      const round = await measureRound(subject, timed, { Server: pid, Postgres: running.pids.Postgres });
       const wrong = Object.keys(round.outcomes).filter((outcome) => outcome !== '200');
-      if (wrong.length > 0) throw new Error(`${name} was answered with ${wrong.join(', ')}`);
+      if (wrong.length > 0) throw new Error(`Reads were answered with ${wrong.join(', ')}`);
       return round;
     },
     stop: () => generator.stop(),
   };
 }
 
-/** Adds orders of the past, and lets Postgres tidy up as it would by itself some minutes later. */
-const fill = ({ environment }: Platform, from: number, to: number): Promise<void> =>
+/** Adds orders of the past, and has Postgres tidy up now as it would by itself some minutes later. */
+const fill = (running: Platform, { databaseUrl }: Server, from: number, to: number): Promise<void> =>
   step(
     'Past orders',
     async () => {
-      const databaseUrl = environment['DATABASE_URL']!;
-      await addPastOrders(databaseUrl, {
-        from,
-        to,
-        regular: demoUsers.find(({ role }) => role === 'customer')!.id,
-      });
+      const regular = demoUsers.find(({ role }) => role === 'customer')!.id;
+      await addPastOrders(databaseUrl, { from, to, regular });
       const { db } = connect(databaseUrl, { max: 1, name: 'holdfast-bench', statementSeconds: 0 });
       await sql`vacuum (analyze)`.execute(db);
       await db.destroy();
+      await asSuperuser(running, 'checkpoint');
     },
     () => `${to.toLocaleString('en')} in the table`,
   );
 
 /** The paths of orders from all over the table. */
-async function someOrders({ db }: Platform): Promise<string[]> {
+async function someOrders(databaseUrl: string): Promise<string[]> {
+  const { db } = connect(databaseUrl, { max: 1, name: 'holdfast-bench' });
   const rows = await db.selectFrom('ordering.orders').select('id').orderBy('id').limit(READ_ORDERS).execute();
+  await db.destroy();
   return rows.map(({ id }) => `/v1/orders/${id}`);
 }
 
 /** Prints the figures, ratios last. */
 export function printReads({ rates, growth }: ReadResults): void {
-  say(`\n${paint.bold('Reads, 40 clients: median (min to max) of the rounds')}`);
-  for (const side of ['bare', 'order'] as const) {
-    const name = side === 'bare' ? 'bare Express' : 'GET /v1/orders/:id';
-    const cpu = (process: string) =>
-      spreadOf(rates.map((pair) => pair[side].cpu[process] ?? 0)).median.toFixed(2);
+  say(`\n${paint.bold(`Reads, ${CLIENTS} clients: median (min to max) of the rounds`)}`);
+  for (const [side, name] of [
+    ['bare', 'bare Express'],
+    ['order', 'GET /v1/orders/:id'],
+  ] as const) {
+    const of = (read: (round: Round) => number) => rates.map((pair) => read(pair[side]));
     line(
       name,
       '/s',
       0,
-      rates.map((pair) => pair[side].perSecond),
+      of((round) => round.perSecond),
     );
     line(
       `${name}, p95`,
       'ms',
       1,
-      rates.map((pair) => pair[side].p95),
+      of((round) => round.p95),
     );
-    const server = side === 'bare' ? 'Bare Express' : 'API';
-    say(`  ${`${name}, CPU`.padEnd(34)} ${server} ${cpu(server)} ms, Postgres ${cpu('Postgres')} ms`);
+    line(
+      `${name}, CPU of the server`,
+      'ms',
+      2,
+      of((round) => round.cpu['Server']!),
+    );
+    line(
+      `${name}, CPU of Postgres`,
+      'ms',
+      2,
+      of((round) => round.cpu['Postgres']!),
+    );
   }
   const { few, many, seconds, reads } = growth;
-  const [small, large] = [few.toLocaleString('en'), many.toLocaleString('en')];
+  const sizes = { few: few.toLocaleString('en'), many: many.toLocaleString('en') };
   say(
-    `\n${paint.bold(`Reads, ${FEW_CLIENTS} clients, p95 in ms with ${small} and with ${large} orders`)} (added in ${seconds.toFixed(0)} s)`,
+    `\n${paint.bold(`Reads, ${FEW_CLIENTS} clients, p95 of ${sizes.few} and of ${sizes.many} orders`)} (added in ${seconds.toFixed(0)} s)`,
   );
-  for (const read of reads) {
-    line(
-      `${read.name}, ${small}`,
-      'ms',
-      2,
-      read.few.map(({ p95 }) => p95),
-    );
-    line(
-      `${read.name}, ${large}`,
-      'ms',
-      2,
-      read.many.map(({ p95 }) => p95),
-    );
+  for (const { name, rounds } of reads) {
+    for (const size of ['few', 'many'] as const) {
+      line(
+        `${name}, ${sizes[size]}`,
+        'ms',
+        2,
+        rounds.map((round) => round[size].p95),
+      );
+    }
   }
   say(`\n${paint.bold('Ratios of reads')}`);
-  line(
-    'GET /v1/orders/:id / bare Express',
-    '',
-    2,
-    rates.map(({ bare, order }) => order.perSecond / bare.perSecond),
-  );
-  for (const read of reads) {
-    const before = spreadOf(read.few.map(({ p95 }) => p95)).median;
+  const rate = rates.map(({ bare, order }) => order.perSecond / bare.perSecond);
+  line('GET /v1/orders/:id / bare Express', '', 2, rate);
+  for (const { name, rounds } of reads) {
     line(
-      `p95 of ${read.name}, growth`,
+      `${name}, p95 many / few`,
       '',
       2,
-      read.many.map(({ p95 }) => p95 / before),
+      rounds.map((round) => round.many.p95 / round.few.p95),
     );
   }
 }

@@ -119,25 +119,20 @@ type RowOf<Select extends (db: Db) => { executeTakeFirstOrThrow(): Promise<unkno
 type OrderRow = RowOf<typeof selectOrders>;
 type RecordRow = RowOf<typeof selectRecords>;
 
-function fieldsOf<Row extends OrderRow>(row: Row) {
-  const { note, rejection, cancellation, created_at, updated_at, ...rest } = row;
+export const readOrder = (row: OrderRow): Order =>
+  toOrder({ ...row, createdAt: row.created_at.toISOString(), updatedAt: row.updated_at.toISOString() });
+
+function readRecord(row: RecordRow): OrderRecord {
+  const { note, rejection, cancellation, pay_by, ship_by, created_at, updated_at, ...rest } = row;
   return {
     ...rest,
     ...(note !== null && { note }),
     ...(rejection && { rejection }),
     ...(cancellation && { cancellation }),
-    createdAt: created_at.toISOString(),
-    updatedAt: updated_at.toISOString(),
-  };
-}
-
-export const readOrder = (row: OrderRow): Order => toOrder(fieldsOf(row));
-
-function readRecord({ pay_by, ship_by, ...row }: RecordRow): OrderRecord {
-  return {
-    ...fieldsOf(row),
     payBy: pay_by?.toISOString() ?? null,
     shipBy: ship_by?.toISOString() ?? null,
+    createdAt: created_at.toISOString(),
+    updatedAt: updated_at.toISOString(),
   };
 }
 

@@ -18,13 +18,9 @@ export interface RecordLine extends OrderLine {
   reservedQuantity: number;
 }
 
-/** What is told of an order, as it is stored. */
-export interface StoredOrder extends Omit<Order, 'lines' | 'workflowId' | 'subtotal'> {
-  lines: RecordLine[];
-}
-
 /** All that is known of an order: what a step is decided on. */
-export interface OrderRecord extends StoredOrder {
+export interface OrderRecord extends Omit<Order, 'lines' | 'workflowId' | 'subtotal'> {
+  lines: RecordLine[];
   payments: Payment[];
   returns: Return[];
   placedBy: string;
@@ -220,6 +216,13 @@ export const unitsBySku = (order: OrderRecord, units: LineUnits[]): { sku: strin
     units.filter(({ lineId }) => lineId === id).map(({ quantity }) => ({ sku, quantity })),
   );
 
+type MayBeMissing = 'note' | 'rejection' | 'cancellation';
+
+/** What the API tells of an order, as a record has it, or a row. */
+type StoredOrder = Omit<Order, 'lines' | 'workflowId' | 'subtotal' | MayBeMissing> & {
+  lines: RecordLine[];
+} & { [Field in MayBeMissing]?: Order[Field] | null };
+
 /** An order as the API tells it. */
 export const toOrder = (record: StoredOrder): Order => ({
   id: record.id,
@@ -236,7 +239,7 @@ export const toOrder = (record: StoredOrder): Order => ({
   ...(record.rejection && { rejection: record.rejection }),
   ...(record.cancellation && { cancellation: record.cancellation }),
   shipments: record.shipments,
-  ...(record.note !== undefined && { note: record.note }),
+  ...(typeof record.note === 'string' && { note: record.note }),
   version: record.version,
   createdAt: record.createdAt,
   updatedAt: record.updatedAt,
