@@ -54,7 +54,7 @@ export async function findProduct(db: Db, sku: string): Promise<Product | undefi
   return row && toProduct(row);
 }
 
-/** The active products that match, in the given order (then by sku, the same way), from behind the position `after`. */
+/** The active products that match, in the given order (then by sku), from behind the position `after`. */
 export async function listProducts(
   db: Db,
   filter: ProductFilter,
@@ -62,7 +62,6 @@ export async function listProducts(
 ): Promise<Product[]> {
   const column = page.sort === '-price' ? 'price' : page.sort;
   const descending = page.sort === '-price';
-  const direction = descending ? 'desc' : 'asc';
   const rows = await db
     .selectFrom('catalogue.products')
     .select(productColumns)
@@ -78,11 +77,15 @@ export async function listProducts(
     .$if(filter.maxPrice !== undefined, (query) => query.where('price', '<=', filter.maxPrice!))
     .$if(page.after !== undefined, (query) => {
       const { value, sku } = page.after!;
-      const behind = sql.raw(descending ? '<' : '>');
-      return query.where(sql<SqlBool>`(${sql.ref(column)}, sku) ${behind} (${value}, ${sku})`);
+      const position = sql.ref(column);
+      return query.where(
+        descending
+          ? sql<SqlBool>`${position} <= ${value} and (${position} < ${value} or sku > ${sku})`
+          : sql<SqlBool>`(${position}, sku) > (${value}, ${sku})`,
+      );
     })
-    .orderBy(column, direction)
-    .orderBy('sku', direction)
+    .orderBy(column, descending ? 'desc' : 'asc')
+    .orderBy('sku')
     .limit(page.limit)
     .execute();
   return rows.map(toProduct);

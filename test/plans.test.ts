@@ -111,11 +111,10 @@ describe('a list of orders walks an index and ends, with', () => {
 
   test.each(filters)('%s', async (_name, filter) => {
     const mostRows = filter.q !== undefined && filter.customerId === undefined ? ALL_FOUND : ONE_WALK;
-    const dates = { createdFrom: new Date(Date.now() - 30 * 86_400_000), createdTo: LONG_AGO.createdAt };
     await expectIndexesOnly(mostRows, async (db) => {
       await listOrders(db, filter, PAGE);
-      await listOrders(db, filter, { ...PAGE, after: LONG_AGO });
-      await listOrders(db, { ...filter, ...dates }, { limit: 101 });
+      const createdFrom = new Date(Date.now() - 30 * 86_400_000);
+      await listOrders(db, { ...filter, createdFrom }, { limit: 101, after: LONG_AGO });
     });
   });
 });

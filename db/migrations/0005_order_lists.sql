@@ -30,3 +30,5 @@ create index products_by_price on catalogue.products (price, sku) where active;
 create index products_of_category_by_sku on catalogue.products (category, sku) where active;
 create index products_of_category_by_name on catalogue.products (category, name, sku) where active;
 create index products_of_category_by_price on catalogue.products (category, price, sku) where active;
+create index products_by_price_down on catalogue.products (price desc, sku) where active;
+create index products_of_category_by_price_down on catalogue.products (category, price desc, sku) where active;
