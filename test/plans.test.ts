@@ -33,7 +33,7 @@ afterAll(async () => {
   await stack.stop();
 });
 
-/** A ledger, a timeline, a catalogue and stock, each far larger than a page. */
+/** A ledger, a timeline, a catalogue and stock, each far larger than a page; a namesake of John with few orders. */
 async function fillTheRest(db: Db): Promise<void> {
   orderId = (await db.selectFrom('ordering.orders').select('id').executeTakeFirstOrThrow()).id;
   await sql`
@@ -52,6 +52,12 @@ async function fillTheRest(db: Db): Promise<void> {
   await sql`
     insert into inventory.stock (sku, on_hand, low_stock_threshold)
     select 'PAST-' || number, number % 10, 5 from generate_series(0, 19999) as number
+  `.execute(db);
+  await sql`
+    with namesake as (
+      update identity.users set name = 'Johnny Few' where email = 'customer-7@example.org' returning id
+    )
+    update ordering.orders set status = 'rejected' from namesake where customer_id = namesake.id
   `.execute(db);
   for (const table of [
     'inventory.movements',
@@ -158,7 +164,11 @@ describe('pages of a list that drops most of what it walks', () => {
     'a sku and a status': { sku: POPULAR, status: 'rejected' },
     'a customer and its own name': { customerId: JOHN, q: 'JOHN', status: 'cancelled' },
     'a search and a status': { q: 'customer-123', status: 'rejected' },
-    'a search that finds a customer of many orders, and a sku': { q: 'john', sku: 'PAST-500' },
+    'a search that finds a customer of many orders and one of few, and a status': {
+      q: 'john',
+      status: 'rejected',
+    },
+    'a search that finds them, and a sku': { q: 'john', sku: 'PAST-500' },
     'a search and times': {
       q: 'customer-123',
       createdFrom: LONG_AGO.createdAt,
