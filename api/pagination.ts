@@ -27,17 +27,19 @@ export function readCursor<T>(cursor: string | undefined, position: z.ZodType<T>
 
 /**
  * Sends a page of a list. `rows` were read with one more than `limit`, which tells whether there is a next page; its
- * cursor is `positionOf` the last row sent, and a `Link` header (RFC 8288) leads to it.
+ * cursor is `positionOf` the last row sent, and a `Link` header (RFC 8288) leads to it. A list that was not read to its
+ * end, although its rows are too few, says where to `goOnAfter`.
  */
 export function sendPage<T>(
   request: Request,
   response: Response,
-  page: { rows: T[]; limit: number; positionOf: (row: T) => unknown },
+  page: { rows: T[]; limit: number; positionOf: (row: T) => unknown; goOnAfter?: unknown },
 ): void {
   const data = page.rows.slice(0, page.limit);
   const last = data.at(-1);
-  const nextCursor =
-    page.rows.length > page.limit && last !== undefined ? encode(page.positionOf(last)) : null;
+  const position =
+    page.rows.length > page.limit && last !== undefined ? page.positionOf(last) : page.goOnAfter;
+  const nextCursor = position === undefined ? null : encode(position);
   if (nextCursor !== null) {
     const url = new URL(request.originalUrl, 'http://localhost');
     url.searchParams.set('cursor', nextCursor);

@@ -1,5 +1,7 @@
 import { randomUUID } from 'node:crypto';
+import { IncomingMessage, ServerResponse } from 'node:http';
 import { createRequire } from 'node:module';
+import { Socket } from 'node:net';
 import { dirname } from 'node:path';
 import express, { type Express, type RequestHandler, Router } from 'express';
 import { ipKeyGenerator, rateLimit } from 'express-rate-limit';
@@ -31,20 +33,15 @@ export function createServer(options: ServerOptions): Express {
   app.set('query parser', 'simple');
   if (options.trustProxy !== undefined) app.set('trust proxy', options.trustProxy);
 
+  const security = securityHeaders();
   app.use((request, response, next) => {
     const given = request.headers['x-request-id'];
     const requestId = typeof given === 'string' && /^[\x21-\x7e]{1,200}$/.test(given) ? given : randomUUID();
     response.locals.requestId = requestId;
-    response.setHeader('X-Request-Id', requestId);
+    response.setHeaders(security).setHeader('X-Request-Id', requestId);
     next();
   });
   app.use(logRequests(options.logger), options.measure);
-  app.use(
-    helmet({
-      strictTransportSecurity: false,
-      contentSecurityPolicy: { directives: { upgradeInsecureRequests: null } },
-    }),
-  );
 
   const router = Router({ caseSensitive: true, strict: true });
   const limit = rateLimit({
@@ -76,6 +73,16 @@ export function createServer(options: ServerOptions): Express {
   app.use(noSuchRoute(methodsByPath([...options.endpoints, ...PAGES])));
   app.use(problemHandler(options.logger));
   return app;
+}
+
+/** The headers that helmet sets, which are the same for every answer. */
+function securityHeaders(): Map<string, string> {
+  const answer = new ServerResponse(new IncomingMessage(new Socket()));
+  helmet({
+    strictTransportSecurity: false,
+    contentSecurityPolicy: { directives: { upgradeInsecureRequests: null } },
+  })(answer.req, answer, () => undefined);
+  return new Map(Object.entries(answer.getHeaders()).map(([name, value]) => [name, String(value)]));
 }
 
 const swaggerFolder = dirname(createRequire(import.meta.url).resolve('swagger-ui-dist'));

@@ -16,6 +16,7 @@ export interface Round {
   /** Answered. */
   answeredPerSecond: number;
   p50: number;
+  p95: number;
   p99: number;
   /** How many operations took less than so many milliseconds and not less than the bound before. */
   histogram: { below: number; count: number }[];
@@ -49,6 +50,7 @@ export async function measureRound(
     perSecond: operations / seconds,
     answeredPerSecond: operations / answered,
     p50: percentile(latencies, 0.5),
+    p95: percentile(latencies, 0.95),
     p99: percentile(latencies, 0.99),
     histogram: histogramOf(latencies),
     outcomes,

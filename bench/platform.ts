@@ -20,6 +20,7 @@ export interface Platform {
   url: string;
   temporalAddress: string;
   postgresVersion: string;
+  superuserUrl: string;
   db: Db;
   /** Another database on the same server, with the same schema and demo data, for what is compared. */
   plainDatabaseUrl: string;
@@ -103,6 +104,7 @@ export function createPlatform(): { start(): Promise<Platform>; stop(): Promise<
         url,
         temporalAddress: temporal.address,
         postgresVersion: postgres.version,
+        superuserUrl: postgres.superuserUrl,
         db,
         plainDatabaseUrl,
         environment,

@@ -25,7 +25,7 @@ async function sqlMigrations(): Promise<Record<string, Migration>> {
  * and at once: Kysely's migrator takes a lock and runs all that is missing in one transaction.
  */
 export async function migrateToLatest(databaseUrl: string): Promise<string[]> {
-  const { db } = connect(databaseUrl, { max: 2, name: 'holdfast-migrate' });
+  const { db } = connect(databaseUrl, { max: 2, name: 'holdfast-migrate', statementSeconds: 0 });
   try {
     const { error, results = [] } = await new Migrator({
       db,

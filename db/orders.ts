@@ -1,29 +1,23 @@
-import { type SqlBool, sql } from 'kysely';
+import { type CompiledQuery, sql } from 'kysely';
 import { jsonArrayFrom } from 'kysely/helpers/postgres';
 import type { Order } from '../domain/order.ts';
-import type { Payment } from '../domain/payments.ts';
 import { type OrderRecord, toOrder } from '../domain/record.ts';
-import type { Return } from '../domain/returns.ts';
-import type { OrderStatus } from '../domain/states.ts';
-import type { Db } from './connect.ts';
+import { type Db, statements } from './connect.ts';
 
 /** A time inside JSON as the API writes it: RFC 3339 UTC with milliseconds. */
 const rfc3339 = (column: string) =>
   sql<string>`to_char(${sql.ref(column)} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')`;
 
-const selectOrders = (db: Db) =>
+/** What the API tells of orders; `readOrder` reads its rows. */
+export const selectOrders = (db: Db) =>
   db
     .selectFrom('ordering.orders as orders')
     .select([
       'orders.id',
       'orders.number',
       'orders.customer_id as customerId',
-      'orders.placed_by as placedBy',
-      'orders.request_hash as requestHash',
       'orders.status',
       'orders.payment_status as paymentStatus',
-      'orders.payment_token as paymentToken',
-      'orders.payment_provider as provider',
       'orders.currency',
       'orders.total',
       'orders.shipping_address as shippingAddress',
@@ -31,9 +25,6 @@ const selectOrders = (db: Db) =>
       'orders.rejection',
       'orders.cancellation',
       'orders.version',
-      'orders.step',
-      'orders.pay_by',
-      'orders.ship_by',
       'orders.created_at',
       'orders.updated_at',
     ])
@@ -76,6 +67,13 @@ const selectOrders = (db: Db) =>
 
 const selectRecords = (db: Db) =>
   selectOrders(db).select((builder) => [
+    'orders.placed_by as placedBy',
+    'orders.request_hash as requestHash',
+    'orders.payment_token as paymentToken',
+    'orders.payment_provider as provider',
+    'orders.step',
+    'orders.pay_by',
+    'orders.ship_by',
     jsonArrayFrom(
       builder
         .selectFrom('ordering.payments as payment')
@@ -115,13 +113,18 @@ const selectRecords = (db: Db) =>
     ).as('returns'),
   ]);
 
-type OrderRow = Awaited<ReturnType<ReturnType<typeof selectOrders>['executeTakeFirstOrThrow']>>;
+type RowOf<Select extends (db: Db) => { executeTakeFirstOrThrow(): Promise<unknown> }> = Awaited<
+  ReturnType<ReturnType<Select>['executeTakeFirstOrThrow']>
+>;
+type OrderRow = RowOf<typeof selectOrders>;
+type RecordRow = RowOf<typeof selectRecords>;
 
-function toRecord(row: OrderRow & { payments?: Payment[]; returns?: Return[] }): OrderRecord {
+export const readOrder = (row: OrderRow): Order =>
+  toOrder({ ...row, createdAt: row.created_at.toISOString(), updatedAt: row.updated_at.toISOString() });
+
+function readRecord(row: RecordRow): OrderRecord {
   const { note, rejection, cancellation, pay_by, ship_by, created_at, updated_at, ...rest } = row;
   return {
-    payments: [],
-    returns: [],
     ...rest,
     ...(note !== null && { note }),
     ...(rejection && { rejection }),
@@ -133,22 +136,32 @@ function toRecord(row: OrderRow & { payments?: Payment[]; returns?: Return[] }):
   };
 }
 
+/** The statements that read one order by a key, built once: building one takes longer than reading the order. */
+export const orderById = selectOrders(statements).where('orders.id', '=', '').compile();
+const orderByNumber = selectOrders(statements).where('orders.number', '=', '').compile();
+const recordById = selectRecords(statements).where('orders.id', '=', '').compile();
+
+async function findOne<Row>(db: Db, statement: CompiledQuery<Row>, key: string): Promise<Row | undefined> {
+  const { rows } = await db.executeQuery<Row>({ ...statement, parameters: [key] });
+  return rows[0];
+}
+
 /** The order with this id, or undefined. */
 export async function findOrder(db: Db, orderId: string): Promise<Order | undefined> {
-  const row = await selectOrders(db).where('orders.id', '=', orderId).executeTakeFirst();
-  return row && toOrder(toRecord(row));
+  const row = await findOne(db, orderById, orderId);
+  return row && readOrder(row);
 }
 
 /** The order with this number (`XXXXX-XXXXX`), or undefined. */
 export async function findOrderByNumber(db: Db, number: string): Promise<Order | undefined> {
-  const row = await selectOrders(db).where('orders.number', '=', number).executeTakeFirst();
-  return row && toOrder(toRecord(row));
+  const row = await findOne(db, orderByNumber, number);
+  return row && readOrder(row);
 }
 
 /** All that is known of an order, or undefined. */
 export async function findOrderRecord(db: Db, orderId: string): Promise<OrderRecord | undefined> {
-  const row = await selectRecords(db).where('orders.id', '=', orderId).executeTakeFirst();
-  return row && toRecord(row);
+  const row = await findOne(db, recordById, orderId);
+  return row && readRecord(row);
 }
 
 /** Notes something in the timeline of an order that is no step of it: its version stays. */
@@ -179,76 +192,6 @@ export async function recordRestart(db: Db, orderId: string): Promise<void> {
     .executeTakeFirst();
   if (numDeletedRows === 0n) await recordEvent(db, orderId, 'workflow.restarted');
 }
-
-export interface OrderFilter {
-  status?: OrderStatus | undefined;
-  customerId?: string | undefined;
-  sku?: string | undefined;
-  createdFrom?: Date | undefined;
-  createdTo?: Date | undefined;
-  q?: string | undefined;
-}
-
-/** The orders that match, newest first, after the position `after`; `createdTo` is exclusive. */
-export async function listOrders(
-  db: Db,
-  filter: OrderFilter,
-  page: { limit: number; after?: { createdAt: Date; id: string } | undefined },
-): Promise<Order[]> {
-  const named = filter.q === undefined ? [] : await customersNamed(db, filter.q);
-  const rows = await selectOrders(db)
-    .$if(filter.status !== undefined, (query) => query.where('orders.status', '=', filter.status!))
-    .$if(filter.customerId !== undefined, (query) =>
-      query.where('orders.customer_id', '=', filter.customerId!),
-    )
-    .$if(filter.createdFrom !== undefined, (query) =>
-      query.where('orders.created_at', '>=', filter.createdFrom!),
-    )
-    .$if(filter.createdTo !== undefined, (query) => query.where('orders.created_at', '<', filter.createdTo!))
-    .$if(filter.sku !== undefined, (query) =>
-      query.where(({ exists, selectFrom }) =>
-        exists(
-          selectFrom('ordering.order_lines as wanted')
-            .select('wanted.sku')
-            .whereRef('wanted.order_id', '=', 'orders.id')
-            .where('wanted.sku', '=', filter.sku!),
-        ),
-      ),
-    )
-    .$if(filter.q !== undefined, (query) =>
-      query.where(({ or, eb }) =>
-        or([
-          eb('orders.number', 'like', prefixOf(filter.q!.toUpperCase())),
-          eb('orders.customer_id', '=', sql<string>`any (${named})`),
-        ]),
-      ),
-    )
-    .$if(page.after !== undefined, (query) =>
-      query.where(
-        sql<SqlBool>`(orders.created_at, orders.id) < (${page.after!.createdAt}, ${page.after!.id}::uuid)`,
-      ),
-    )
-    .orderBy('orders.created_at', 'desc')
-    .orderBy('orders.id', 'desc')
-    .limit(page.limit)
-    .execute();
-  return rows.map((row) => toOrder(toRecord(row)));
-}
-
-const MAX_NAMED_CUSTOMERS = 100;
-
-/** The ids of the customers whose name or email starts with `q`, whatever its case. */
-async function customersNamed(db: Db, q: string): Promise<string[]> {
-  const users = await db
-    .selectFrom('identity.users')
-    .select('id')
-    .where(({ or, eb }) => or([eb('email', 'ilike', prefixOf(q)), eb('name', 'ilike', prefixOf(q))]))
-    .limit(MAX_NAMED_CUSTOMERS)
-    .execute();
-  return users.map(({ id }) => id);
-}
-
-const prefixOf = (q: string): string => `${q.replaceAll(/[\\%_]/g, String.raw`\$&`)}%`;
 
 export interface OrderEvent {
   seq: number;

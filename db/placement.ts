@@ -149,7 +149,8 @@ async function insertPlacements(db: Db, placements: Placement[]): Promise<(StepT
       returning id, status, rejection, version, updated_at
     ),
     lines as (
-      select wanted.*, outcome.id as order_id, status, holds, on_hand, locked.version as stock_version,
+      select wanted.*, outcome.id as order_id, (accepted ->> 'placedAt')::timestamptz as placed_at, status, holds,
+        on_hand, locked.version as stock_version,
         reserved + sum(quantity) filter (where holds) over (partition by sku order by ordinal) as reserved
       from wanted join outcome using (ordinal) left join locked using (sku)
     ),
@@ -168,8 +169,8 @@ async function insertPlacements(db: Db, placements: Placement[]): Promise<(StepT
     ),
     order_lines as (
       insert into ordering.order_lines
-        (order_id, position, id, sku, name, quantity, unit_price, cancelled_quantity, reserved_quantity)
-      select order_id, position, id, sku, name, quantity, unit_price,
+        (order_id, created_at, position, id, sku, name, quantity, unit_price, cancelled_quantity, reserved_quantity)
+      select order_id, placed_at, position, id, sku, name, quantity, unit_price,
         case status when 'cancelled' then quantity else 0 end, case when holds then quantity else 0 end
       from lines
     ),

@@ -65,7 +65,7 @@ export async function listProducts(
   const rows = await db
     .selectFrom('catalogue.products')
     .select(productColumns)
-    .where('active', '=', true)
+    .where(sql<SqlBool>`active`)
     .$if(filter.q !== undefined, (query) => {
       const pattern = `%${filter.q!.replaceAll(/[\\%_]/g, String.raw`\$&`)}%`;
       return query.where(({ or, eb }) =>
@@ -80,7 +80,7 @@ export async function listProducts(
       const position = sql.ref(column);
       return query.where(
         descending
-          ? sql<SqlBool>`(${position} < ${value} or (${position} = ${value} and sku > ${sku}))`
+          ? sql<SqlBool>`${position} <= ${value} and (${position} < ${value} or sku > ${sku})`
           : sql<SqlBool>`(${position}, sku) > (${value}, ${sku})`,
       );
     })

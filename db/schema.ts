@@ -113,6 +113,7 @@ interface Orders {
 
 interface OrderLines {
   order_id: string;
+  created_at: Timestamp;
   position: number;
   id: string;
   sku: string;

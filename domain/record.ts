@@ -216,8 +216,15 @@ export const unitsBySku = (order: OrderRecord, units: LineUnits[]): { sku: strin
     units.filter(({ lineId }) => lineId === id).map(({ quantity }) => ({ sku, quantity })),
   );
 
+type MayBeMissing = 'note' | 'rejection' | 'cancellation';
+
+/** What the API tells of an order, as a record has it, or a row. */
+type StoredOrder = Omit<Order, 'lines' | 'workflowId' | 'subtotal' | MayBeMissing> & {
+  lines: RecordLine[];
+} & { [Field in MayBeMissing]?: Order[Field] | null };
+
 /** An order as the API tells it. */
-export const toOrder = (record: OrderRecord): Order => ({
+export const toOrder = (record: StoredOrder): Order => ({
   id: record.id,
   number: record.number,
   workflowId: orderWorkflowId(record.id),
@@ -232,7 +239,7 @@ export const toOrder = (record: OrderRecord): Order => ({
   ...(record.rejection && { rejection: record.rejection }),
   ...(record.cancellation && { cancellation: record.cancellation }),
   shipments: record.shipments,
-  ...(record.note !== undefined && { note: record.note }),
+  ...(typeof record.note === 'string' && { note: record.note }),
   version: record.version,
   createdAt: record.createdAt,
   updatedAt: record.updatedAt,

@@ -5,6 +5,7 @@ import { type Api, orderOf } from './harness/http.ts';
 import { conforming, readDescription } from './harness/openapi.ts';
 import { expectProblem } from './harness/problems.ts';
 import { JWT_SECRET, startStack, type TestStack } from './harness/stack.ts';
+import { eventually } from './harness/wait.ts';
 
 const JOHN = '550e8400-e29b-41d4-a716-446655440000';
 
@@ -178,6 +179,21 @@ async function signed(
 describe('an access token', () => {
   test('that the API itself could have made works', async () => {
     expect((await readOrders(await signed())).status).toBe(200);
+  });
+
+  test('that was good before is refused from the second in which it expires', async () => {
+    const token = await signed({ exp: seconds(3) });
+    expect((await readOrders(token)).status).toBe(200);
+    await eventually('it has expired', async () => (await readOrders(token)).status === 401);
+    expect(Date.now()).toBeGreaterThanOrEqual(decodeJwt(token).exp! * 1000);
+  });
+
+  test('that is good makes no other one good', async () => {
+    const token = await signed();
+    expect((await readOrders(token)).status).toBe(200);
+    expectProblem(await readOrders(repay(token, { role: 'staff' })), 401, 'unauthenticated');
+    expectProblem(await readOrders(token.slice(0, -3)), 401, 'unauthenticated');
+    expect((await readOrders(token)).status).toBe(200);
   });
 
   const seconds = (offset: number) => Math.floor(Date.now() / 1000) + offset;

@@ -1,13 +1,19 @@
 import { type Logger, pino } from 'pino';
 
-/** The log of a process: JSON lines on standard output, without secrets and personal data. */
+/**
+ * The log of a process: JSON lines on standard output, without secrets and personal data. No request waits for its line to
+ * be written; what is not written yet when the process ends is written then.
+ */
 export const createLogger = (level: string, process: string): Logger =>
-  pino({
-    level,
-    base: { process },
-    timestamp: pino.stdTimeFunctions.isoTime,
-    serializers: { err: describeError, error: describeError },
-  });
+  pino(
+    {
+      level,
+      base: { process },
+      timestamp: pino.stdTimeFunctions.isoTime,
+      serializers: { err: describeError, error: describeError },
+    },
+    pino.destination({ sync: false }),
+  );
 
 /** What helps to find the fault. Other fields stay out: a database error's `detail`, for one, quotes whole rows. */
 function describeError(error: unknown): unknown {

@@ -2,7 +2,8 @@ import { randomUUID } from 'node:crypto';
 import { z } from 'zod';
 import type { Db } from '../../db/connect.ts';
 import { claimKey } from '../../db/idempotency-keys.ts';
-import { listOrderEvents, listOrders } from '../../db/orders.ts';
+import { listOrders } from '../../db/order-lists.ts';
+import { listOrderEvents } from '../../db/orders.ts';
 import { OrderPlatformError } from '../../domain/errors.ts';
 import { commandIdFor } from '../../domain/ids.ts';
 import type { LineUnits, Order } from '../../domain/order.ts';
@@ -151,13 +152,19 @@ export function orderEndpoints({ db, load, place, commands }: OrderDeps): Endpoi
         sku: sku.optional(),
         createdFrom: timestamp.optional(),
         createdTo: timestamp.optional().meta({ description: 'Exclusive' }),
-        q: text(100)
-          .optional()
-          .meta({ description: "The start of the number, or of the customer's name or email" }),
+        q: text(100).optional().meta({
+          description: "The start of the number, or of the customer's name or email; the first 100 of each",
+        }),
         ...pageQuery,
       }),
       answers: {
-        200: { description: 'A page of orders', body: pageOf(order), headers: { Link: 'The next page' } },
+        200: {
+          description:
+            'A page of orders. One with fewer than `limit` is not the last while there is a `nextCursor`: ' +
+            'where few of many orders match, each page looks through a part of them',
+          body: pageOf(order),
+          headers: { Link: 'The next page' },
+        },
       },
       problems: ['invalid_query', 'invalid_cursor', 'forbidden'],
       async handle({ query, caller, request, response }) {
@@ -170,7 +177,7 @@ export function orderEndpoints({ db, load, place, commands }: OrderDeps): Endpoi
           throw new OrderPlatformError('forbidden', 'A customer lists its own orders only.');
         }
         const after = readCursor(cursor, position);
-        const rows = await listOrders(
+        const { orders, walkedTo } = await listOrders(
           db,
           {
             ...filter,
@@ -180,7 +187,12 @@ export function orderEndpoints({ db, load, place, commands }: OrderDeps): Endpoi
           },
           { limit: limit + 1, after: after && { createdAt: new Date(after[0]), id: after[1] } },
         );
-        sendPage(request, response, { rows, limit, positionOf: (row) => [row.createdAt, row.id] });
+        sendPage(request, response, {
+          rows: orders,
+          limit,
+          positionOf: (row) => [row.createdAt, row.id],
+          goOnAfter: walkedTo && [walkedTo.createdAt, walkedTo.id],
+        });
       },
     }),
     endpoint({

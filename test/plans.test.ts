@@ -1,0 +1,222 @@
+import { sql } from 'kysely';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { listMovements, listStock } from '../db/inventory.ts';
+import { listOrders, type OrderFilter, type OrderPosition } from '../db/order-lists.ts';
+import { findOrder, findOrderByNumber, listOrderEvents } from '../db/orders.ts';
+import { listProducts, type ProductSort } from '../db/products.ts';
+import type { Db } from '../db/connect.ts';
+import { addPastOrders } from '../dev/past-orders.ts';
+import type { Answer } from './harness/http.ts';
+import { createExplainer, type Explainer } from './harness/plans.ts';
+import { startStack, type TestStack } from './harness/stack.ts';
+
+const ORDERS = 200_000;
+/** Has one in a hundred orders. */
+const JOHN = '550e8400-e29b-41d4-a716-446655440000';
+/** Has none. */
+const JANE = '550e8400-e29b-41d4-a716-446655440001';
+/** One order in ten has it. */
+const POPULAR = 'PAST-0';
+const LONG_AGO: OrderPosition = { createdAt: new Date(Date.now() - 20 * 86_400_000), id: JOHN };
+
+let stack: TestStack;
+let explainer: Explainer;
+let orderId: string;
+beforeAll(async () => {
+  stack = await startStack();
+  await addPastOrders(stack.databaseUrl, { from: 0, to: ORDERS, regular: JOHN });
+  await fillTheRest(stack.db);
+  explainer = createExplainer(stack.databaseUrl);
+});
+afterAll(async () => {
+  await explainer.stop();
+  await stack.stop();
+});
+
+/** A ledger, a timeline, a catalogue and stock, each far larger than a page; a namesake of John with few orders. */
+async function fillTheRest(db: Db): Promise<void> {
+  orderId = (await db.selectFrom('ordering.orders').select('id').executeTakeFirstOrThrow()).id;
+  await sql`
+    insert into inventory.movements (sku, type, quantity, on_hand_after, reserved_after)
+    select 'PAST-' || number % 3, 'adjustment', 1, 0, 0 from generate_series(1, 60000) as number
+  `.execute(db);
+  await sql`
+    insert into ordering.order_events (order_id, seq, type, actor)
+    select ${orderId}::uuid, number, 'notification.sent', 'system' from generate_series(1, 20000) as number
+  `.execute(db);
+  await sql`
+    insert into catalogue.products (sku, name, category, price, currency)
+    select 'PAST-' || number, 'Product ' || number, 'category ' || number % 10, number % 1000, 'USD'
+    from generate_series(0, 19999) as number
+  `.execute(db);
+  await sql`
+    insert into inventory.stock (sku, on_hand, low_stock_threshold)
+    select 'PAST-' || number, number % 10, 5 from generate_series(0, 19999) as number
+  `.execute(db);
+  await sql`
+    with namesake as (
+      update identity.users set name = 'Johnny Few' where email = 'customer-7@example.org' returning id
+    )
+    update ordering.orders set status = 'rejected' from namesake where customer_id = namesake.id
+  `.execute(db);
+  for (const table of [
+    'inventory.movements',
+    'ordering.order_events',
+    'catalogue.products',
+    'inventory.stock',
+  ]) {
+    await sql`analyze ${sql.table(table)}`.execute(db);
+  }
+}
+
+/** Nothing is read but by an index, and nothing reads, sorts or drops more than so many rows. */
+async function expectIndexesOnly(mostRows: number, run: (db: Db) => Promise<unknown>): Promise<void> {
+  const plans = await explainer.plansOf(run);
+  expect(plans.length).toBeGreaterThan(0);
+  for (const plan of plans) {
+    const wrong = plan.filter(
+      ({ type, rows }) => rows > mostRows || type === 'Seq Scan' || type.startsWith('Bitmap'),
+    );
+    expect(wrong, JSON.stringify(plan, undefined, 1)).toEqual([]);
+  }
+}
+
+const PAGE = { limit: 26 };
+/** 1000 entries, and what EXPLAIN rounds. */
+const ONE_WALK = 1100;
+/** What a search finds, of each customer a page, or 101 where the other filters drop some. */
+const ALL_FOUND = 6_000;
+
+describe('a list of orders walks an index and ends, with', () => {
+  const statuses = {
+    'a common status': 'delivered',
+    'an absent status': 'pending',
+  } as const;
+  const customers = { 'a customer of many orders': JOHN, 'a customer of none': JANE };
+  const skus = { 'a popular sku': POPULAR, 'an unknown sku': 'NONE' };
+  const searches = {
+    'the start of many names': 'customer',
+    'the start of many numbers': 'a',
+    'the email of one': 'john.smith@example.com',
+    'the start of nothing': 'zzzzz',
+  };
+  const either = <T>(values: Record<string, T>): [string, T | undefined][] => [
+    ['', undefined],
+    ...Object.entries(values),
+  ];
+  const filters = either(statuses).flatMap(([a, status]) =>
+    either(customers).flatMap(([b, customerId]) =>
+      either(skus).flatMap(([c, sku]) =>
+        either(searches).map(([d, q]): [string, OrderFilter] => [
+          [a, b, c, d].filter(Boolean).join(', ') || 'no filter',
+          { status, customerId, sku, q },
+        ]),
+      ),
+    ),
+  );
+
+  test.each(filters)('%s', async (_name, filter) => {
+    const mostRows = filter.q !== undefined && filter.customerId === undefined ? ALL_FOUND : ONE_WALK;
+    await expectIndexesOnly(mostRows, async (db) => {
+      await listOrders(db, filter, PAGE);
+      const createdFrom = new Date(Date.now() - 30 * 86_400_000);
+      await listOrders(db, { ...filter, createdFrom }, { limit: 101, after: LONG_AGO });
+    });
+  });
+});
+
+describe('indexes alone, and no more rows than a page, are read for', () => {
+  const reads: Record<string, (db: Db) => Promise<unknown>> = {
+    'an order by its id': (db) => findOrder(db, orderId),
+    'an order by its number': (db) => findOrderByNumber(db, '0ZZZZ-ZZZZZ'),
+    'the timeline of an order': (db) => listOrderEvents(db, orderId, { ...PAGE, afterSeq: 0 }),
+    'the end of a timeline': (db) => listOrderEvents(db, orderId, { ...PAGE, afterSeq: 19_990 }),
+    'the ledger of a sku': (db) => listMovements(db, POPULAR, PAGE),
+    'the beginning of a ledger': (db) => listMovements(db, POPULAR, { ...PAGE, beforeId: 100 }),
+    'the ledger of a sku that never moved': (db) => listMovements(db, 'NONE', PAGE),
+    stock: (db) => listStock(db, PAGE),
+    'the end of the stock': (db) => listStock(db, { ...PAGE, afterSku: 'PAST-9990' }),
+    'stock that is low': (db) => listStock(db, { ...PAGE, lowStock: true }),
+  };
+  test.each(Object.entries(reads))('%s', async (_name, read) => expectIndexesOnly(101, read));
+
+  const sorts = {
+    sku: { value: 'PAST-5', sku: 'PAST-5' },
+    name: { value: 'Product 5', sku: 'PAST-5' },
+    price: { value: 500, sku: 'PAST-5' },
+    '-price': { value: 500, sku: 'PAST-5' },
+  };
+  const orders = Object.entries(sorts) as [ProductSort, (typeof sorts)['sku']][];
+  test.each(orders)('products in the order of %s', async (sort, after) => {
+    await expectIndexesOnly(101, async (db) => {
+      for (const category of [undefined, 'category 5', 'none']) {
+        await listProducts(db, { category }, { sort, ...PAGE });
+        await listProducts(db, { category }, { sort, ...PAGE, after });
+      }
+    });
+  });
+});
+
+describe('pages of a list that drops most of what it walks', () => {
+  const FILTERS: Record<string, OrderFilter> = {
+    'a customer and a status': { customerId: JOHN, status: 'rejected' },
+    'a customer and a sku': { customerId: JOHN, sku: POPULAR },
+    'a sku and a status': { sku: POPULAR, status: 'rejected' },
+    'a customer and its own name': { customerId: JOHN, q: 'JOHN', status: 'cancelled' },
+    'a search and a status': { q: 'customer-123', status: 'rejected' },
+    'a search that finds a customer of many orders and one of few, and a status': {
+      q: 'john',
+      status: 'rejected',
+    },
+    'a search that finds them, and a sku': { q: 'john', sku: 'PAST-500' },
+    'a search and times': {
+      q: 'customer-123',
+      createdFrom: LONG_AGO.createdAt,
+      createdTo: new Date(Date.now() - 86_400_000),
+    },
+  };
+  test.each(Object.entries(FILTERS))('%s: have each order once, newest first', async (_name, filter) => {
+    const listed: string[] = [];
+    for (let after: OrderPosition | undefined, more = true; more;) {
+      const limit = 25;
+      const { orders, walkedTo } = await listOrders(stack.db, filter, { limit: limit + 1, after });
+      const page = orders.slice(0, limit);
+      listed.push(...page.map(({ id }) => id));
+      const last = page.at(-1)!;
+      after = orders.length > limit ? { createdAt: new Date(last.createdAt), id: last.id } : walkedTo;
+      more = after !== undefined;
+    }
+    expect(listed).toEqual(await naivelyListed(stack.db, filter));
+    expect(listed.length).toBeGreaterThan(0);
+  });
+
+  test('are gone through over HTTP by following the links', async () => {
+    const listed: string[] = [];
+    const sizes = new Set<number>();
+    for (let path: string | undefined = `/v1/orders?sku=${POPULAR}&status=rejected&limit=100`; path;) {
+      const { headers, body }: Answer = await stack.api.request('GET', path, { token: stack.tokens.staff });
+      listed.push(...body.data.map(({ id }: { id: string }) => id));
+      sizes.add(body.data.length);
+      path = /<(.*)>; rel="next"/.exec(headers.get('link') ?? '')?.[1];
+    }
+    expect(listed).toEqual(await naivelyListed(stack.db, { sku: POPULAR, status: 'rejected' }));
+    expect(Math.min(...sizes)).toBeLessThan(100);
+  });
+});
+
+/** The same by the plainest SQL, whatever it costs. */
+async function naivelyListed(
+  db: Db,
+  { status, customerId, sku, q, createdFrom, createdTo }: OrderFilter,
+): Promise<string[]> {
+  const { rows } = await sql<{ id: string }>`
+    select orders.id from ordering.orders left join identity.users on users.id = customer_id
+    where (${status ?? null}::text is null or status = ${status ?? null})
+      and (${customerId ?? null}::uuid is null or customer_id = ${customerId ?? null})
+      and (${sku ?? null}::text is null or orders.id in (select order_id from ordering.order_lines where sku = ${sku ?? null}))
+      and (${q ?? null}::text is null or starts_with(lower(name), lower(${q ?? null})) or starts_with(lower(email), lower(${q ?? null})))
+      and orders.created_at >= ${createdFrom ?? '-infinity'}::timestamptz and orders.created_at < ${createdTo ?? 'infinity'}::timestamptz
+    order by orders.created_at desc, orders.id desc
+  `.execute(db);
+  return rows.map(({ id }) => id);
+}
