@@ -156,7 +156,7 @@ async function checkStock(db: Db, placed: number): Promise<string[]> {
     from inventory.stock where sku = ${SKU}
   `.execute(db);
   return Object.entries(rows[0]!)
-    .filter(([, units]) => Number(units) !== placed)
+    .filter(([, units]) => units !== placed)
     .map(([name, units]) => `${name} is ${units} after ${placed} placements`);
 }
 
