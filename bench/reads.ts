@@ -282,23 +282,3 @@ function line(name: string, unit: string, digits: number, values: number[]): voi
   const figures = [median, min, max].map((value) => value.toFixed(digits));
   say(`  ${name.padEnd(38)} ${figures[0]!.padStart(8)} ${unit.padEnd(3)} (${figures[1]!} to ${figures[2]!})`);
 }
-
-if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  const platform = createPlatform();
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-    process.once(signal, () => void platform.stop().finally(() => process.exit(130)));
-  }
-  try {
-    const running = await step(
-      'Platform',
-      () => platform.start(),
-      () => 'as npm start, on free ports',
-    );
-    printReads(await measureReads(running, { quick: process.argv.includes('--quick') }));
-  } catch (error) {
-    fail(error);
-    process.exitCode = 1;
-  } finally {
-    await platform.stop();
-  }
-}
