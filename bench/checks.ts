@@ -30,10 +30,10 @@ const RIGHT = new Set(['201 confirmed', '202 pending']);
 export async function checkRun(
   db: Db,
   client: Client,
-  rounds: { order: Round }[],
+  rounds: Round[],
   ended: { cancelled: number; delivered: number },
 ): Promise<{ counts: Counts; problems: string[] }> {
-  const outcomes = rounds.flatMap(({ order }) => Object.entries(order.outcomes));
+  const outcomes = rounds.flatMap((round) => Object.entries(round.outcomes));
   const total = outcomes.reduce((sum, [, number]) => sum + number, 0);
   const others = outcomes.filter(([outcome]) => !RIGHT.has(outcome));
   const { rows } = await sql<Omit<Counts, 'workflows' | 'notificationWorkflows'>>`

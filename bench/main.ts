@@ -1,40 +1,17 @@
 import { parseArgs } from 'node:util';
-import { Client, Connection } from '@temporalio/client';
-import { connect } from '../db/connect.ts';
-import { demoUsers } from '../db/demo-data.ts';
-import { freePort, host } from '../dev/ports.ts';
 import { fail, paint, say, step, warn } from '../dev/report.ts';
-import { checkRun } from './checks.ts';
-import { costOf } from './histories.ts';
-import { describeMachine, memoryOf } from './machine.ts';
-import { measureRound, type Round, spreadOf, type Subject } from './measure.ts';
-import {
-  addProducts,
-  cancelOrders,
-  deliverOrders,
-  type Lanes,
-  lanesOf,
-  logIn,
-  newestOrders,
-  untilSettled,
-} from './orders.ts';
+import { describeMachine } from './machine.ts';
+import { measureOrders } from './order-rounds.ts';
+import { measurePlacements } from './placements.ts';
 import { createPlatform, type Platform } from './platform.ts';
-import { printComparison, printResults, readResults, type Results, saveResults } from './report.ts';
-import { type Load, startGenerator } from './rounds.ts';
+import { measureReads } from './reads.ts';
+import { printComparison, printResults, readResults, saveResults } from './report.ts';
 
-const usage = `Measures orders against bare workflows, on one Temporal server, in one run.
+const usage = `Measures the platform against the least that each part of its work could cost, in one run.
 
-  npm run bench                          under three minutes
-  npm run bench -- --quick               under one, and noisier
+  npm run bench                          about ten minutes
+  npm run bench -- --quick               about three, and noisier
   npm run bench -- --compare old.json    and compares with an earlier run (bench/results/)`;
-
-const plans = {
-  full: { rounds: 3, warmUpSeconds: 6, manySeconds: 12, oneSeconds: 5, burstOrders: 2000, openSeconds: 20 },
-  quick: { rounds: 3, warmUpSeconds: 2.5, manySeconds: 3, oneSeconds: 1, burstOrders: 200, openSeconds: 4 },
-};
-const MANY_CLIENTS = 40;
-const PRODUCTS = 200;
-const HISTORIES = 20;
 
 const { values: options } = parseArgs({
   options: {
@@ -47,185 +24,44 @@ if (options.help) say(usage);
 else await main();
 
 async function main(): Promise<void> {
-  const platform = createPlatform();
+  let stop = async (): Promise<void> => undefined;
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-    process.once(signal, () => void platform.stop().finally(() => process.exit(130)));
+    process.once(signal, () => void stop().finally(() => process.exit(130)));
   }
+  /** Runs `measure` on a platform of its own. */
+  const onPlatform = async <T>(measure: (running: Platform) => Promise<T>): Promise<T> => {
+    const platform = createPlatform();
+    stop = () => platform.stop();
+    try {
+      const running = await step(
+        'Platform',
+        () => platform.start(),
+        () => 'as npm start, on free ports',
+      );
+      return await measure(running);
+    } finally {
+      await platform.stop();
+    }
+  };
   try {
     const earlier = options.compare === undefined ? undefined : readResults(options.compare);
     const machine = describeMachine();
     if (machine.loadAverage > machine.cores / 4) {
       warn(`This machine is busy (load average ${machine.loadAverage}): the figures will be noisy`);
     }
-    const running = await step(
-      'Platform',
-      () => platform.start(),
-      () => 'as npm start, on free ports',
-    );
-    const { results, problems } = await measure(running, machine);
+    const orders = await onPlatform((running) => measureOrders(running, options));
+    const placements = await onPlatform(({ plainDatabaseUrl }) => measurePlacements(plainDatabaseUrl));
+    const reads = await onPlatform((running) => measureReads(running, options));
+    const results = { at: new Date().toISOString(), machine, orders, placements, reads };
     printResults(results);
     if (earlier) printComparison(earlier, results);
     say(paint.dim(`Results: ${saveResults(results)}`));
-    for (const problem of problems) fail(new Error(problem));
-    if (problems.length > 0) process.exitCode = 1;
+    for (const problem of [...orders.problems, ...placements.problems]) {
+      fail(new Error(problem));
+      process.exitCode = 1;
+    }
   } catch (error) {
     fail(error);
     process.exitCode = 1;
-  } finally {
-    await platform.stop();
   }
-}
-
-async function measure(
-  running: Platform,
-  machine: Results['machine'],
-): Promise<{ results: Results; problems: string[] }> {
-  const connection = await Connection.connect({ address: running.temporalAddress });
-  const client = new Client({ connection });
-  const { serverVersion } = await connection.workflowService.getSystemInfo({});
-  const subjects = await step(
-    'Load generators',
-    () => startSubjects(running),
-    () => `${PRODUCTS} products`,
-  );
-
-  const plan = options.quick ? plans.quick : plans.full;
-  const pair = async (clients: number, seconds: number) => ({
-    bare: await measured(subjects.bare, { clients, seconds }, running),
-    order: await measured(subjects.order, { clients, seconds }, running),
-  });
-  const warmUp = await pair(MANY_CLIENTS, plan.warmUpSeconds);
-  const many: Results['many'] = [];
-  const one: Results['one'] = [];
-  for (let round = 0; round < plan.rounds; round += 1) many.push(await pair(MANY_CLIENTS, plan.manySeconds));
-  for (let round = 0; round < plan.rounds; round += 1) one.push(await pair(1, plan.oneSeconds));
-  const lanesBefore = await lanesOf(running.url);
-  const mixed = await measured(subjects.order, { clients: MANY_CLIENTS, seconds: plan.manySeconds }, running);
-  const lanes = {
-    mixed: difference(await lanesOf(running.url), lanesBefore),
-    burst: { workflow: 0, direct: 0 },
-  };
-
-  const rate = 0.5 * spreadOf(many.map(({ order }) => order.perSecond)).median;
-  const open = await measured(subjects.order, { perSecond: rate, seconds: plan.openSeconds }, running);
-
-  const load = { clients: MANY_CLIENTS, operations: plan.burstOrders };
-  const beforeBursts = await lanesOf(running.url);
-  const bursts: Results['bursts'] = [];
-  for (let round = 0; round < plan.rounds; round += 1) {
-    bursts.push({
-      plain: await measured(subjects.plain, load, running),
-      order: await measured(subjects.order, load, running),
-    });
-  }
-  lanes.burst = difference(await lanesOf(running.url), beforeBursts);
-
-  const memory = { API: memoryOf(running.pids.API), Worker: memoryOf(running.pids.Worker) };
-  const histories = await step(
-    'Histories',
-    () => readHistories(running, client),
-    ({ placed }) => `of ${placed.length} orders, then cancelled or delivered`,
-  );
-  const { counts, problems } = await step(
-    'Checks',
-    () =>
-      checkRun(running.db, client, [warmUp, ...many, ...one, { order: mixed }, { order: open }, ...bursts], {
-        cancelled: HISTORIES,
-        delivered: HISTORIES,
-      }),
-    (checked) => (checked.problems.length > 0 ? 'failed' : `${checked.counts.orders} orders add up`),
-  );
-  await Promise.all([
-    ...Object.values(subjects).map(({ generator }) => generator.stop()),
-    connection.close(),
-  ]);
-  const versions = { temporal: serverVersion ?? 'unknown', postgres: running.postgresVersion };
-  const at = new Date().toISOString();
-  return {
-    results: {
-      at,
-      machine,
-      versions,
-      plan,
-      many,
-      one,
-      open,
-      bursts,
-      lanes,
-      histories,
-      memory,
-      counts,
-      problems,
-    },
-    problems,
-  };
-}
-
-function difference(after: Lanes, before: Lanes): Lanes {
-  return { workflow: after.workflow - before.workflow, direct: after.direct - before.direct };
-}
-
-async function startSubjects(running: Platform): Promise<Record<'bare' | 'order' | 'plain', Subject>> {
-  const { url, db, plainDatabaseUrl, environment, log } = running;
-  const skus = await addProducts(db, PRODUCTS);
-  const tokens = await logIn(url, 'customer');
-  const loadOn = (target: string) => ({
-    ...process.env,
-    ORDER_LOAD: JSON.stringify({ url: target, tokens, skus }),
-  });
-  const { db: plainDb } = connect(plainDatabaseUrl, { max: 1, name: 'holdfast-bench' });
-  await addProducts(plainDb, PRODUCTS);
-  await plainDb.destroy();
-  const plainPort = await freePort();
-  const plainUrl = `http://${host}:${plainPort}`;
-  await running.startServer(
-    'plain',
-    new URL('plain/main.ts', import.meta.url),
-    {
-      DATABASE_URL: plainDatabaseUrl,
-      PORT: String(plainPort),
-      PLAIN_CUSTOMER: demoUsers.find(({ role }) => role === 'customer')!.id,
-    },
-    plainUrl,
-  );
-  const [bare, order, plain] = await Promise.all([
-    startGenerator(new URL('bare/main.ts', import.meta.url), environment, log('bare')),
-    startGenerator(new URL('load.ts', import.meta.url), loadOn(url), log('load')),
-    startGenerator(new URL('load.ts', import.meta.url), loadOn(plainUrl), log('load')),
-  ]);
-  return {
-    bare: { name: 'bare workflows', generator: bare, settle: async () => undefined },
-    order: { name: 'orders', generator: order, settle: () => untilSettled(db) },
-    plain: { name: 'plain Express', generator: plain, settle: async () => undefined },
-  };
-}
-
-function describeLoad(load: Load): string {
-  if ('perSecond' in load) return `${load.perSecond.toFixed(0)} a second`;
-  const clients = load.clients === 1 ? '1 client' : `${load.clients} clients`;
-  return 'operations' in load ? `${load.operations} from ${clients}` : clients;
-}
-
-async function measured(subject: Subject, load: Load, { pids }: Platform): Promise<Round> {
-  const round = await measureRound(subject, load, pids);
-  const what = `${subject.name}, ${describeLoad(load)}`;
-  const latency = `p50 ${round.p50.toFixed(1)} ms`;
-  say(
-    `  ${what.padEnd(26)} ${round.perSecond.toFixed(1).padStart(6)}/s   ${latency.padEnd(14)} ${JSON.stringify(round.outcomes)}`,
-  );
-  return round;
-}
-
-/** What orders cost Temporal: some of the newest ones as placed, then half of them cancelled, half shipped and delivered. */
-async function readHistories({ db, url }: Platform, client: Client): Promise<Results['histories']> {
-  const ids = await newestOrders(db, 2 * HISTORIES);
-  const costs = (some: string[]) => Promise.all(some.map((id) => costOf(client, `order-${id}`)));
-  const placed = await costs(ids);
-  const [staff] = await logIn(url, 'staff');
-  const [toCancel, toDeliver] = [ids.slice(0, HISTORIES), ids.slice(HISTORIES)];
-  await cancelOrders(url, staff!, toCancel);
-  await deliverOrders(url, staff!, toDeliver);
-  await untilSettled(db);
-  await Promise.all(ids.map((id) => client.workflow.getHandle(`order-${id}`).result()));
-  return { placed, cancelled: await costs(toCancel), delivered: await costs(toDeliver) };
 }

@@ -1,19 +1,10 @@
 import { randomUUID } from 'node:crypto';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { sql } from 'kysely';
 import { connect, type Db } from '../db/connect.ts';
 import { demoUsers } from '../db/demo-data.ts';
-import { migrateToLatest } from '../db/migrate.ts';
 import { createPlacementQueue, type PlaceOrder } from '../db/placement-queue.ts';
 import { placeOrders } from '../db/placement.ts';
-import { seedDemoData } from '../db/seed.ts';
-import type { ChildLike } from '../dev/child.ts';
-import { freePort } from '../dev/ports.ts';
-import { startPostgres } from '../dev/postgres.ts';
-import { fail, paint, say, step } from '../dev/report.ts';
+import { paint, say } from '../dev/report.ts';
 import { lineIdFor, orderNumber } from '../domain/ids.ts';
 import type { PlacedOrder } from '../domain/order.ts';
 import { type Spread, spreadOf } from './measure.ts';
@@ -83,6 +74,7 @@ async function measure(db: Db): Promise<PlacementResults> {
   return { rounds, single: spreadOf(latencies), problems: await checkStock(db, placed) };
 }
 
+/** Prints the figures. */
 export function printPlacements({ rounds, single }: PlacementResults): void {
   const line = (name: string, { median, min, max }: Spread, digits: number, unit: string): string =>
     `  ${name.padEnd(34)} ${median.toFixed(digits).padStart(8)} ${unit.padEnd(3)} (${min.toFixed(digits)} to ${max.toFixed(digits)})`;
@@ -90,7 +82,7 @@ export function printPlacements({ rounds, single }: PlacementResults): void {
   say(`\n${paint.bold(`Placements of one hot item, ${CLIENTS} clients, the database alone`)}`);
   say(
     line(
-      '(a) one transaction an order',
+      'one transaction an order',
       of((round) => round.alone),
       0,
       '/s',
@@ -98,23 +90,13 @@ export function printPlacements({ rounds, single }: PlacementResults): void {
   );
   say(
     line(
-      '(b) the queue',
+      'the queue',
       of((round) => round.queued),
       0,
       '/s',
     ),
   );
-  say(line('(b), 1 client', single, 1, 'ms'));
-  say(
-    paint.bold(
-      line(
-        '(b)/(a), 40 clients, throughput',
-        of(({ alone, queued }) => queued / alone),
-        2,
-        '',
-      ),
-    ),
-  );
+  say(line('the queue, 1 client', single, 1, 'ms'));
 }
 
 const place = async (placeOrder: PlaceOrder): Promise<void> => {

@@ -8,11 +8,11 @@ import { seedDemoData } from '../db/seed.ts';
 import { startChild, untilReady } from '../dev/child.ts';
 import { addPastOrders } from '../dev/past-orders.ts';
 import { freePort, host } from '../dev/ports.ts';
-import { fail, paint, say, step } from '../dev/report.ts';
+import { paint, say, step } from '../dev/report.ts';
 import { answers, startApi } from '../dev/services.ts';
 import { measureRound, type Round, type Spread, spreadOf } from './measure.ts';
 import { logIn } from './orders.ts';
-import { createPlatform, type Platform } from './platform.ts';
+import type { Platform } from './platform.ts';
 import type { ReadLoad } from './read-load.ts';
 import { type Load, startGenerator } from './rounds.ts';
 
@@ -216,7 +216,7 @@ async function someOrders(databaseUrl: string): Promise<string[]> {
   return rows.map(({ id }) => `/v1/orders/${id}`);
 }
 
-/** Prints the figures, ratios last. */
+/** Prints the figures. */
 export function printReads({ rates, growth }: ReadResults): void {
   say(`\n${paint.bold(`Reads, ${CLIENTS} clients: median (min to max) of the rounds`)}`);
   for (const [side, name] of [
@@ -263,17 +263,6 @@ export function printReads({ rates, growth }: ReadResults): void {
         rounds.map((round) => round[size].p95),
       );
     }
-  }
-  say(`\n${paint.bold('Ratios of reads')}`);
-  const rate = rates.map(({ bare, order }) => order.perSecond / bare.perSecond);
-  line('GET /v1/orders/:id / bare Express', '', 2, rate);
-  for (const { name, rounds } of reads) {
-    line(
-      `${name}, p95 many / few`,
-      '',
-      2,
-      rounds.map((round) => round.many.p95 / round.few.p95),
-    );
   }
 }
 

@@ -6,6 +6,8 @@ import type { HistoryCost } from './histories.ts';
 import type { Machine } from './machine.ts';
 import { type Round, type Spread, spreadOf } from './measure.ts';
 import type { Lanes } from './orders.ts';
+import { type PlacementResults, printPlacements } from './placements.ts';
+import { printReads, type ReadResults } from './reads.ts';
 
 export interface Pair {
   bare: Round;
@@ -15,6 +17,12 @@ export interface Pair {
 export interface Results {
   at: string;
   machine: Machine;
+  orders: OrderResults;
+  placements: PlacementResults;
+  reads: ReadResults;
+}
+
+export interface OrderResults {
   versions: { temporal: string; postgres: string };
   plan: Record<string, number>;
   many: Pair[];
@@ -37,7 +45,8 @@ interface Figure {
 }
 
 export function printResults(results: Results): void {
-  const { machine, versions, memory, histories, counts, many } = results;
+  const { machine, orders, placements, reads } = results;
+  const { versions, memory, histories, counts, many, lanes, open } = orders;
   heading('Machine');
   say(
     `  ${machine.cpu}, ${machine.cores} cores, ${machine.memoryGb} GB, load average before ${machine.loadAverage}`,
@@ -70,12 +79,11 @@ export function printResults(results: Results): void {
   );
 
   heading('Lanes');
-  for (const [name, { workflow, direct }] of Object.entries(results.lanes)) {
+  for (const [name, { workflow, direct }] of Object.entries(lanes)) {
     const share = percent(direct / (workflow + direct));
     say(`  ${name.padEnd(24)} ${workflow} orders placed by their workflows, ${direct} directly (${share})`);
   }
 
-  const { open } = results;
   heading(`Latency at a constant ${(open.operations / open.seconds).toFixed(0)} orders a second`);
   const most = Math.max(...open.histogram.map(({ count }) => count));
   for (const { below, count } of open.histogram) {
@@ -93,6 +101,8 @@ export function printResults(results: Results): void {
   say('  (a) bare: an empty workflow, started eagerly, until its result is there');
   say('  (b) order: POST /v1/orders until it answers; the rate includes handing over the last message');
   for (const figure of figuresOf(results)) say(`  ${describe(figure)}`);
+  printPlacements(placements);
+  printReads(reads);
 
   heading('Ratios');
   for (const figure of ratiosOf(results)) say(`  ${paint.bold(describe(figure))}`);
@@ -116,7 +126,7 @@ const figure = (name: string, unit: string, digits: number, values: number[]): F
   spread: spreadOf(values),
 });
 
-const figuresOf = ({ many, one, bursts }: Results): Figure[] => [
+const figuresOf = ({ orders: { many, one, bursts } }: Results): Figure[] => [
   ...(['bare', 'order'] as const).flatMap((side) => [
     figure(
       `${side}, 40 clients`,
@@ -174,7 +184,7 @@ const figuresOf = ({ many, one, bursts }: Results): Figure[] => [
 ];
 
 /** Of the two halves of the same round, one right after the other: a busy machine slows down both. */
-const ratiosOf = ({ many, one, bursts }: Results): Figure[] => [
+const ratiosOf = ({ orders: { many, one, bursts }, placements, reads }: Results): Figure[] => [
   figure(
     '(b)/(a), 1 client, p99 latency',
     '',
@@ -198,6 +208,26 @@ const ratiosOf = ({ many, one, bursts }: Results): Figure[] => [
     '',
     2,
     bursts.map(({ plain, order }) => order.answeredPerSecond / plain.answeredPerSecond),
+  ),
+  figure(
+    'hot item, queue/alone, throughput',
+    '',
+    2,
+    placements.rounds.map(({ alone, queued }) => queued / alone),
+  ),
+  figure(
+    'GET an order/bare Express, rate',
+    '',
+    2,
+    reads.rates.map(({ bare, order }) => order.perSecond / bare.perSecond),
+  ),
+  ...reads.growth.reads.map(({ name, rounds }) =>
+    figure(
+      `${name}, p95 many/few`,
+      '',
+      2,
+      rounds.map(({ few, many }) => many.p95 / few.p95),
+    ),
   ),
 ];
 
