@@ -226,7 +226,7 @@ const ratiosOf = ({ orders: { many, one, bursts }, placements, reads }: Results)
       `${name}, p95 many/few`,
       '',
       2,
-      rounds.map(({ few, many }) => many.p95 / few.p95),
+      rounds.map((round) => round.many.p95 / round.few.p95),
     ),
   ),
 ];
