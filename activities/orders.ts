@@ -42,6 +42,7 @@ export const createOrderActivities = (deps: OrderActivityDeps) => {
   const { db, carrier, paymentProvider, stockManagerEmail } = deps;
   const { follow, perform, refusal } = createStepTaker(deps);
   const now = () => new Date().toISOString();
+  const asItIs = (orderId: string) => takeStep(db, orderId, () => undefined);
 
   const book = async (orderId: string, command: ShipCommand, signal: AbortSignal): Promise<string> => {
     const order = await findOrderRecord(db, orderId);
@@ -68,15 +69,17 @@ export const createOrderActivities = (deps: OrderActivityDeps) => {
      * tries once to tell the customer. Where the payment company takes longer the order stays `pending` and `unsettled`.
      */
     async placeOrder(order: PlacedOrder, cancellation: Cancellation | null): Promise<StepResult> {
+      const found = order.isPlaced && (await asItIs(order.orderId).catch(() => undefined));
       const placed =
-        (await deps.placeOrder({ order, provider: paymentProvider, cancellation }).catch(failForGood)) ??
-        (await takeStep(db, order.orderId, () => undefined));
+        found ||
+        ((await deps.placeOrder({ order, provider: paymentProvider, cancellation }).catch(failForGood)) ??
+          (await asItIs(order.orderId)));
       return await follow(placed);
     },
 
     /** Moves the money that an order has planned. Throws, to be tried again, where a payment company does not answer. */
     async settlePayments(orderId: string): Promise<StepResult> {
-      const taken = await takeStep(db, orderId, () => undefined);
+      const taken = await asItIs(orderId);
       const notifications = new Set(taken.notificationIds);
       let { record } = taken;
       const signal = AbortSignal.any([cancellationSignal(), AbortSignal.timeout(PROVIDER_TIMEOUT_MS)]);

@@ -46,7 +46,11 @@ export async function takeStep(
     record ??= await findOrderRecord(db, orderId);
     if (!record) throw new OrderPlatformError('not_found', 'There is no such order.');
     const step = await decideOn(db, record, decide, options);
-    if (!step) return { record, taken: false, notificationIds: await queuedNotifications(db, orderId) };
+    if (!step) {
+      // A pending order has told nobody anything yet.
+      const notificationIds = record.status === 'pending' ? [] : await queuedNotifications(db, orderId);
+      return { record, taken: false, notificationIds };
+    }
     const taken = take(record, step);
     if (await writeStep(db, record, taken)) {
       const messages = step.messages ?? [];

@@ -46,6 +46,8 @@ export interface PlacedOrder {
   note?: string | undefined;
   /** The promised time of shipping. Orders of release 0.1 have none. */
   shipBy?: string | undefined;
+  /** It is placed: its workflow goes on from there, and need not try. */
+  isPlaced?: true;
 }
 
 export interface Shortage {

@@ -266,4 +266,5 @@ export const toPlacedOrder = (record: OrderRecord): PlacedOrder => ({
   payment: { method: 'card', token: record.paymentToken },
   ...(record.note !== undefined && { note: record.note }),
   ...(record.shipBy !== null && { shipBy: record.shipBy }),
+  isPlaced: true,
 });

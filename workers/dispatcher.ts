@@ -53,7 +53,7 @@ export function startDispatcher({
 
   /** Starts the workflow; where that was done before it may still not know that the order is cancelled. */
   const tell = async (accepted: PlacedOrder): Promise<void> => {
-    if (await workflows.start(accepted)) return;
+    if (await workflows.start({ ...accepted, isPlaced: true })) return;
     const order = await findOrder(db, accepted.orderId);
     if (order?.cancellation) await workflows.cancelIfRunning(order.id);
   };
