@@ -24,7 +24,9 @@ let explainer: Explainer;
 let orderId: string;
 beforeAll(async () => {
   stack = await startStack();
-  await addPastOrders(stack.databaseUrl, { from: 0, to: ORDERS, regular: JOHN });
+  const superuserUrl = new URL(stack.parts.superuserUrl);
+  superuserUrl.pathname = new URL(stack.databaseUrl).pathname;
+  await addPastOrders(superuserUrl.href, { from: 0, to: ORDERS, regular: JOHN });
   await fillTheRest(stack.db);
   explainer = createExplainer(stack.databaseUrl);
 });
