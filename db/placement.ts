@@ -61,6 +61,8 @@ interface PlacementRow {
  * Only new orders take part. One that somebody else is placing at this moment looks new and would shift the decisions on
  * the others: its insert waits for the other one and violates the primary key, and all is undone. The orders are inserted
  * before anything else and in the order of their ids, so that two batches of the same ones do not deadlock.
+ * They are looked up by a scalar subquery: a `not exists` planned while the table is empty goes on scanning it when it is
+ * not any more.
  *
  * The new stock is computed from what the lock returned, never from the row the update finds: under READ COMMITTED that
  * is first the version of the statement's snapshot, and the table's checks would fail on numbers that are history.
@@ -80,7 +82,7 @@ async function insertPlacements(db: Db, placements: Placement[]): Promise<(StepT
       )
     ),
     fresh as (
-      select given.* from given where not exists (select from ordering.orders where orders.id = given.id)
+      select given.* from given where (select orders.id from ordering.orders where orders.id = given.id) is null
     ),
     wanted as (
       select ordinal, cancellation is null as takes_stock, line.*

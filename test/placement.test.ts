@@ -84,6 +84,27 @@ const reservedOf = async (sku: string) =>
       .executeTakeFirstOrThrow()
   ).reserved;
 
+test('what was planned while there were no orders does not scan them when there are many', async () => {
+  await stack.stock('FIRST', 1000);
+  const { db } = connect(stack.databaseUrl, { max: 1, name: 'test-placement' });
+  // counted by the connection itself, which does nothing else
+  const scans = async () => {
+    await sql`select pg_stat_force_next_flush()`.execute(db);
+    const { rows } = await sql<{ seq_scan: number }>`
+      select seq_scan from pg_stat_user_tables where relid = 'ordering.orders'::regclass
+    `.execute(db);
+    return rows[0]?.seq_scan;
+  };
+  // Postgres settles for one plan after five executions
+  for (let index = 0; index < 8; index += 1) await place(db, accepted([['FIRST', 1]]));
+  await scans();
+  const before = await scans();
+  for (let index = 0; index < 8; index += 1) await place(db, accepted([['FIRST', 1]]));
+  await scans();
+  expect(await scans()).toBe(before);
+  await db.destroy();
+});
+
 test('the last units, taken and given back by two processes at once: no error, none oversold', async () => {
   await stack.stock('HOT', 2);
   const outcomes = await Promise.all(
