@@ -1,5 +1,6 @@
 import { parseArgs } from 'node:util';
 import { fail, paint, say, step, warn } from '../dev/report.ts';
+import { writeDocs } from './docs.ts';
 import { describeMachine } from './machine.ts';
 import { measureOrders } from './order-rounds.ts';
 import { measurePlacements } from './placements.ts';
@@ -11,12 +12,14 @@ const usage = `Measures the platform against the least that each part of its wor
 
   npm run bench                          about ten minutes
   npm run bench -- --quick               about three, and noisier
-  npm run bench -- --compare old.json    and compares with an earlier run (bench/results/)`;
+  npm run bench -- --compare old.json    and compares with an earlier run (bench/results/)
+  npm run bench -- --docs                and writes the figures into docs/performance.md`;
 
 const { values: options } = parseArgs({
   options: {
     quick: { type: 'boolean', default: false },
     compare: { type: 'string' },
+    docs: { type: 'boolean', default: false },
     help: { type: 'boolean', short: 'h', default: false },
   },
 });
@@ -55,6 +58,7 @@ async function main(): Promise<void> {
     const results = { at: new Date().toISOString(), machine, orders, placements, reads };
     printResults(results);
     if (earlier) printComparison(earlier, results);
+    if (options.docs) writeDocs(results);
     say(paint.dim(`Results: ${saveResults(results)}`));
     for (const problem of [...orders.problems, ...placements.problems]) {
       fail(new Error(problem));

@@ -46,7 +46,7 @@ interface Figure {
 
 export function printResults(results: Results): void {
   const { machine, orders, placements, reads } = results;
-  const { versions, memory, histories, counts, many, lanes, open } = orders;
+  const { versions, memory, histories, counts, lanes, open } = orders;
   heading('Machine');
   say(
     `  ${machine.cpu}, ${machine.cores} cores, ${machine.memoryGb} GB, load average before ${machine.loadAverage}`,
@@ -54,7 +54,7 @@ export function printResults(results: Results): void {
   say(`  Node ${machine.node}, Temporal server ${versions.temporal}, Postgres ${versions.postgres}`);
 
   heading('CPU milliseconds per operation, 40 clients (medians)');
-  printCpu(many);
+  printCpu(results);
 
   heading('An order');
   for (const [name, costs] of [
@@ -108,16 +108,29 @@ export function printResults(results: Results): void {
   for (const figure of ratiosOf(results)) say(`  ${paint.bold(describe(figure))}`);
 }
 
-function printCpu(rounds: Pair[]): void {
-  const columns = (['bare', 'order'] as const).map((side) => ({
-    title: side === 'bare' ? 'bare workflow' : 'order',
-    of: (name: string) => spreadOf(rounds.map((pair) => pair[side].cpu[name] ?? 0)).median,
-  }));
-  say(`  ${''.padEnd(16)}${columns.map(({ title }) => title.padStart(15)).join('')}`);
-  for (const name of Object.keys(rounds[0]?.order.cpu ?? {})) {
-    say(`  ${name.padEnd(16)}${columns.map((column) => column.of(name).toFixed(2).padStart(15)).join('')}`);
+function printCpu(results: Results): void {
+  say(`  ${''.padEnd(16)}${['bare workflow', 'order'].map((title) => title.padStart(15)).join('')}`);
+  for (const [name, ...values] of cpuRows(results)) {
+    say(`  ${name!.padEnd(16)}${values.map((value) => value.padStart(15)).join('')}`);
   }
 }
+
+/** Process, bare workflow, order: processor time of one operation in milliseconds. */
+export const cpuRows = ({ orders: { many } }: Results): string[][] =>
+  Object.keys(many[0]?.order.cpu ?? {}).map((name) => [
+    name,
+    ...(['bare', 'order'] as const).map((side) =>
+      spreadOf(many.map((pair) => pair[side].cpu[name] ?? 0)).median.toFixed(2),
+    ),
+  ]);
+
+/** What the ratio is of, its median, and its span. */
+export const ratioRows = (results: Results): string[][] =>
+  ratiosOf(results).map(({ name, digits, spread: { median, min, max } }) => [
+    name,
+    median.toFixed(digits),
+    `${min.toFixed(digits)} to ${max.toFixed(digits)}`,
+  ]);
 
 const figure = (name: string, unit: string, digits: number, values: number[]): Figure => ({
   name,
@@ -186,31 +199,31 @@ const figuresOf = ({ orders: { many, one, bursts } }: Results): Figure[] => [
 /** Of the two halves of the same round, one right after the other: a busy machine slows down both. */
 const ratiosOf = ({ orders: { many, one, bursts }, placements, reads }: Results): Figure[] => [
   figure(
-    '(b)/(a), 1 client, p99 latency',
+    'order/bare workflow, 1 client, p99',
     '',
     2,
     one.map(({ bare, order }) => order.p99 / bare.p99),
   ),
   figure(
-    '(b)/(a), 1 client, p50 latency',
+    'order/bare workflow, 1 client, p50',
     '',
     2,
     one.map(({ bare, order }) => order.p50 / bare.p50),
   ),
   figure(
-    '(b)/(a), 40 clients, throughput',
+    'order/bare workflow, 40 clients, rate',
     '',
     2,
     many.map(({ bare, order }) => order.perSecond / bare.perSecond),
   ),
   figure(
-    '(b)/plain Express, burst, accepted',
+    'burst accepted/plain Express, rate',
     '',
     2,
     bursts.map(({ plain, order }) => order.answeredPerSecond / plain.answeredPerSecond),
   ),
   figure(
-    'hot item, queue/alone, throughput',
+    'hot item, queue/one by one, rate',
     '',
     2,
     placements.rounds.map(({ alone, queued }) => queued / alone),
