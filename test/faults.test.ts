@@ -320,6 +320,8 @@ test('Temporal does not answer any more: orders are placed all the same, soon wi
 
 test('Postgres is away: orders start all the same, and are placed when it is back', async () => {
   const sku = await newStock('POSTGRES-KILLED');
+  const quoted = { key: randomUUID(), sku };
+  const settled = await api.place(token, orderOf([{ sku, quantity: 1 }]), { 'idempotency-key': quoted.key });
   const { attempts, answers } = await burst(sku, 12, async () => {
     await postgres.kill();
   });
@@ -342,7 +344,7 @@ test('Postgres is away: orders start all the same, and are placed when it is bac
 
   postgres = await startPostgres(postgresOptions);
   await isReady();
-  await expectAllRight(sku, [...attempts, { key, sku }], [...answers, taken]);
+  await expectAllRight(sku, [...attempts, quoted, { key, sku }], [...answers, settled, taken]);
 });
 
 test('Postgres and Temporal are away: nothing is taken, and the API says so', async () => {

@@ -38,6 +38,8 @@ export interface DispatcherOptions {
   isBurst(): boolean;
 }
 
+const isOutage = (error: unknown): boolean => isTemporalUnavailable(error) || isDatabaseUnavailable(error);
+
 export function startDispatcher({
   db,
   workflows,
@@ -73,8 +75,16 @@ export function startDispatcher({
         slots(() => (ending.signal.aborted || failure ? Promise.reject(failure) : tell(accepted))).then(
           () => told.push(accepted.orderId),
           (error: unknown) => {
-            failure ??= error;
-            untold.push(accepted.orderId);
+            if (ending.signal.aborted || isOutage(error)) {
+              failure ??= error;
+              untold.push(accepted.orderId);
+              return;
+            }
+            // Its claim runs out, and it is tried again; meanwhile it keeps nobody else waiting.
+            logger.error(
+              { err: error, orderId: accepted.orderId },
+              'The workflow of an order cannot be told',
+            );
           },
         ),
       ),
@@ -94,8 +104,7 @@ export function startDispatcher({
         failing = false;
       } catch (error) {
         pause = RETRY_MS;
-        const isExpected = isTemporalUnavailable(error) || isDatabaseUnavailable(error);
-        if (!failing || !isExpected)
+        if (!failing || !isOutage(error))
           logger.warn({ err: error }, 'The workflows of waiting orders cannot be told');
         failing = true;
       }
