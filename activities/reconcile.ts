@@ -4,6 +4,7 @@ import type { OrderWorkflows } from '../client/order-workflows.ts';
 import type { Db } from '../db/connect.ts';
 import { takeStep } from '../db/order-steps.ts';
 import { findOrderRecord, recordEvent, recordRestart } from '../db/orders.ts';
+import { isWaiting } from '../db/outbox.ts';
 import * as wrong from '../db/reconciliation.ts';
 import { paymentIdFor } from '../domain/ids.ts';
 import { type Finding, releaseDead } from '../domain/reconciling.ts';
@@ -50,7 +51,8 @@ export function createReconcileActivities({ db, payments, workflows, sideflows }
       if (!accepted || !(await workflows.restart(accepted))) return undefined;
       return { kind: 'unplaced_order', subject: orderId, healed: true };
     }
-    if (isFinal(record.status) || !(await workflows.restart(toPlacedOrder(record)))) return undefined;
+    if (isFinal(record.status) || (await isWaiting(db, orderId))) return undefined;
+    if (!(await workflows.restart(toPlacedOrder(record)))) return undefined;
     await recordRestart(db, orderId);
     return { kind: 'lost_workflow', subject: orderId, healed: true };
   };

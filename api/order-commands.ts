@@ -3,7 +3,7 @@ import type { OrderWorkflows } from '../client/order-workflows.ts';
 import type { Db } from '../db/connect.ts';
 import { takeStep, wasTaken } from '../db/order-steps.ts';
 import { findOrder, findOrderRecord, recordRestart } from '../db/orders.ts';
-import { leaveWord } from '../db/outbox.ts';
+import { isWaiting, leaveWord } from '../db/outbox.ts';
 import { cancel } from '../domain/cancelling.ts';
 import { OrderPlatformError } from '../domain/errors.ts';
 import type { Order, Shipment } from '../domain/order.ts';
@@ -47,7 +47,8 @@ export function createOrderCommands({
     const record = await findOrderRecord(db, orderId);
     if (record && isFinal(record.status)) return false;
     const lost = record ? toPlacedOrder(record) : await workflows.findAccepted(orderId);
-    if (lost && (await workflows.restart(lost)) && record) await recordRestart(db, orderId);
+    const isFirst = await isWaiting(db, orderId);
+    if (lost && (await workflows.restart(lost)) && record && !isFirst) await recordRestart(db, orderId);
     return true;
   };
 

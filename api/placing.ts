@@ -1,6 +1,7 @@
 import { type Db, isDatabaseUnavailable } from '../db/connect.ts';
 import type { StepTaken } from '../db/order-steps.ts';
 import { findOrder, findOrderRecord, recordRestart } from '../db/orders.ts';
+import { isWaiting } from '../db/outbox.ts';
 import { quoteOrder } from '../db/products.ts';
 import { isTemporalUnavailable } from '../client/calls.ts';
 import type { OrderWorkflows } from '../client/order-workflows.ts';
@@ -100,7 +101,8 @@ export function createPlacing({
     if (record && !workflows.areReachable()) return toOrder(record);
     const begin = async () => {
       try {
-        if ((await workflows.restart(accepted)) && record) await recordRestart(db, orderId);
+        const isFirst = await isWaiting(db, orderId);
+        if ((await workflows.restart(accepted)) && record && !isFirst) await recordRestart(db, orderId);
       } catch (error) {
         if (!record || !isTemporalUnavailable(error)) throw error;
       }

@@ -181,17 +181,9 @@ export async function recordEvent(
   `.execute(db);
 }
 
-/**
- * Notes that an order's workflow had to be started again. One that was started for the first time, ahead of the
- * dispatcher, is no event: the word that waited for it is taken back.
- */
-export async function recordRestart(db: Db, orderId: string): Promise<void> {
-  const { numDeletedRows } = await db
-    .deleteFrom('ordering.outbox')
-    .where('order_id', '=', orderId)
-    .executeTakeFirst();
-  if (numDeletedRows === 0n) await recordEvent(db, orderId, 'workflow.restarted');
-}
+/** Notes that an order's workflow had to be started again. */
+export const recordRestart = (db: Db, orderId: string): Promise<void> =>
+  recordEvent(db, orderId, 'workflow.restarted');
 
 export interface OrderEvent {
   seq: number;

@@ -65,6 +65,14 @@ export async function settleClaim(
   `.execute(db);
 }
 
+/** Whether the workflow of this order has still to hear of it: one that is not there then was never started. */
+export const isWaiting = async (db: Db, orderId: string): Promise<boolean> =>
+  (await db
+    .selectFrom('ordering.outbox')
+    .select('order_id')
+    .where('order_id', '=', orderId)
+    .executeTakeFirst()) !== undefined;
+
 /** How many orders wait for their workflows to hear of them, and since when the oldest does. */
 export async function countWaiting(db: Db): Promise<{ count: number; oldest: Date | null }> {
   return await db
