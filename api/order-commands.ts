@@ -2,8 +2,8 @@ import { isTemporalUnavailable } from '../client/calls.ts';
 import type { OrderWorkflows } from '../client/order-workflows.ts';
 import type { Db } from '../db/connect.ts';
 import { takeStep, wasTaken } from '../db/order-steps.ts';
-import { findOrder, findOrderRecord, recordRestart } from '../db/orders.ts';
-import { isWaiting, leaveWord } from '../db/outbox.ts';
+import { findOrder, findOrderRecord } from '../db/orders.ts';
+import { leaveWord } from '../db/outbox.ts';
 import { cancel } from '../domain/cancelling.ts';
 import { OrderPlatformError } from '../domain/errors.ts';
 import type { Order, Shipment } from '../domain/order.ts';
@@ -17,6 +17,7 @@ import type {
   PaymentNews,
   ShipRequest,
 } from '../workflows/messages.ts';
+import { restart } from './restarting.ts';
 
 /**
  * Commands to orders, through their workflows, waiting up to `waitMs`. They throw the domain error of a refusal. A
@@ -47,8 +48,7 @@ export function createOrderCommands({
     const record = await findOrderRecord(db, orderId);
     if (record && isFinal(record.status)) return false;
     const lost = record ? toPlacedOrder(record) : await workflows.findAccepted(orderId);
-    const isFirst = await isWaiting(db, orderId);
-    if (lost && (await workflows.restart(lost)) && record && !isFirst) await recordRestart(db, orderId);
+    if (lost) await restart({ db, workflows }, lost);
     return true;
   };
 

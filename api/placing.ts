@@ -1,7 +1,6 @@
 import { type Db, isDatabaseUnavailable } from '../db/connect.ts';
 import type { StepTaken } from '../db/order-steps.ts';
-import { findOrder, findOrderRecord, recordRestart } from '../db/orders.ts';
-import { isWaiting } from '../db/outbox.ts';
+import { findOrder, findOrderRecord } from '../db/orders.ts';
 import { quoteOrder } from '../db/products.ts';
 import { isTemporalUnavailable } from '../client/calls.ts';
 import type { OrderWorkflows } from '../client/order-workflows.ts';
@@ -13,6 +12,7 @@ import { acceptOrder } from './accepting.ts';
 import type { Lane, Lanes } from './lanes.ts';
 import type { Outcomes } from './outcomes.ts';
 import type { PriceMemory } from './price-memory.ts';
+import { restart } from './restarting.ts';
 import { requestHashOf } from './preconditions.ts';
 import type { PlaceOrderRequest } from './order-schemas.ts';
 import { actorOf, type Caller } from './tokens.ts';
@@ -97,12 +97,10 @@ export function createPlacing({
     const accepted = record ? toPlacedOrder(record) : await workflows.findAccepted(orderId);
     if (!accepted) return undefined;
     assertSame(accepted, requestHash);
-    if (record && record.status !== 'pending') return toOrder(record);
-    if (record && !workflows.areReachable()) return toOrder(record);
+    if (record && (record.status !== 'pending' || !workflows.areReachable())) return toOrder(record);
     const begin = async () => {
       try {
-        const isFirst = await isWaiting(db, orderId);
-        if ((await workflows.restart(accepted)) && record && !isFirst) await recordRestart(db, orderId);
+        await restart({ db, workflows }, accepted);
       } catch (error) {
         if (!record || !isTemporalUnavailable(error)) throw error;
       }

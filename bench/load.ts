@@ -1,5 +1,6 @@
 import { randomInt, randomUUID } from 'node:crypto';
 import { Agent, request } from 'node:http';
+import { buyer } from './buyer.ts';
 import { serveRounds } from './rounds.ts';
 
 /** Where and as whom the load generator places orders, and of what; given in the environment as JSON. */
@@ -22,14 +23,7 @@ serveRounds({
     const { status, text } = await post(
       JSON.stringify({
         lines,
-        shippingAddress: {
-          name: 'A Buyer',
-          line1: '1 Main St',
-          city: 'Springfield',
-          postalCode: '12345',
-          country: 'US',
-        },
-        payment: { method: 'card', token: 'tok_ok' },
+        ...buyer,
       }),
       // In a burst buyers are thanked at once, and hear the outcome by mail.
       'operations' in load ? { prefer: 'respond-async' } : {},

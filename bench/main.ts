@@ -53,7 +53,9 @@ async function main(): Promise<void> {
       warn(`This machine is busy (load average ${machine.loadAverage}): the figures will be noisy`);
     }
     const orders = await onPlatform((running) => measureOrders(running, options));
-    const placements = await onPlatform(({ plainDatabaseUrl }) => measurePlacements(plainDatabaseUrl));
+    const placements = await onPlatform(async (running) =>
+      measurePlacements(await running.createDatabase('hot')),
+    );
     const reads = await onPlatform((running) => measureReads(running, options));
     const results = { at: new Date().toISOString(), machine, orders, placements, reads };
     printResults(results);

@@ -106,7 +106,8 @@ function difference(after: Lanes, before: Lanes): Lanes {
 }
 
 async function startSubjects(running: Platform): Promise<Record<'bare' | 'order' | 'plain', Subject>> {
-  const { url, db, plainDatabaseUrl, environment, log } = running;
+  const { url, db, environment, log } = running;
+  const plainDatabaseUrl = await running.createDatabase('plain');
   const skus = await addProducts(db, PRODUCTS);
   const tokens = await logIn(url, 'customer');
   const loadOn = (target: string) => ({

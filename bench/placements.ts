@@ -7,6 +7,8 @@ import { placeOrders } from '../db/placement.ts';
 import { paint, say } from '../dev/report.ts';
 import { lineIdFor, orderNumber } from '../domain/ids.ts';
 import type { PlacedOrder } from '../domain/order.ts';
+import { buyer } from './buyer.ts';
+import { describe, figure } from './figures.ts';
 import { type Spread, spreadOf } from './measure.ts';
 
 const CLIENTS = 40;
@@ -76,27 +78,23 @@ async function measure(db: Db): Promise<PlacementResults> {
 
 /** Prints the figures. */
 export function printPlacements({ rounds, single }: PlacementResults): void {
-  const line = (name: string, { median, min, max }: Spread, digits: number, unit: string): string =>
-    `  ${name.padEnd(34)} ${median.toFixed(digits).padStart(8)} ${unit.padEnd(3)} (${min.toFixed(digits)} to ${max.toFixed(digits)})`;
-  const of = (read: (round: PlacementRound) => number): Spread => spreadOf(rounds.map(read));
   say(`\n${paint.bold(`Placements of one hot item, ${CLIENTS} clients, the database alone`)}`);
-  say(
-    line(
+  const figures = [
+    figure(
       'one transaction an order',
-      of((round) => round.alone),
-      0,
       '/s',
+      0,
+      rounds.map(({ alone }) => alone),
     ),
-  );
-  say(
-    line(
+    figure(
       'the queue',
-      of((round) => round.queued),
-      0,
       '/s',
+      0,
+      rounds.map(({ queued }) => queued),
     ),
-  );
-  say(line('the queue, 1 client', single, 1, 'ms'));
+    { name: 'the queue, 1 client', unit: 'ms', digits: 1, spread: single },
+  ];
+  for (const measured of figures) say(`  ${describe(measured)}`);
 }
 
 const place = async (placeOrder: PlaceOrder): Promise<void> => {
@@ -117,14 +115,7 @@ function newOrder(): PlacedOrder {
     lines: [{ id: lineIdFor(orderId, SKU), sku: SKU, name: 'A hot item', quantity: 1, unitPrice: 1999 }],
     currency: 'USD',
     total: 1999,
-    shippingAddress: {
-      name: 'A Buyer',
-      line1: '1 Main St',
-      city: 'Springfield',
-      postalCode: '12345',
-      country: 'US',
-    },
-    payment: { method: 'card', token: 'tok_ok' },
+    ...buyer,
   };
 }
 

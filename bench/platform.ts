@@ -22,14 +22,14 @@ export interface Platform {
   postgresVersion: string;
   superuserUrl: string;
   db: Db;
-  /** Another database on the same server, with the same schema and demo data, for what is compared. */
-  plainDatabaseUrl: string;
   /** What API and worker run with. */
   environment: NodeJS.ProcessEnv;
   pids: { API: number; Worker: number; Temporal: number; Postgres: number; Inbox: number };
   log(name: string): string;
+  /** Makes another database on the same server, with the same schema and demo data, for what is compared. */
+  createDatabase(name: string): Promise<string>;
   /** Starts another server beside it, which is ready when anything answers at `url`. */
-  startServer(name: string, entry: URL, env: NodeJS.ProcessEnv, url: string): Promise<void>;
+  startServer(name: string, entry: URL, env: NodeJS.ProcessEnv, url: string): Promise<ChildLike>;
 }
 
 /** More than any round can send; the limiter itself stays on. */
@@ -80,7 +80,6 @@ export function createPlatform(): { start(): Promise<Platform>; stop(): Promise<
       const { port, postgres, temporal, inbox, workflowBundle } = await startParts();
       await migrateToLatest(postgres.url);
       await seedDemoData(postgres.url);
-      const plainDatabaseUrl = await createDatabase(postgres, 'plain');
       ({ db } = connect(postgres.url, { max: 2, name: 'holdfast-bench' }));
       const addresses = {
         databaseUrl: postgres.url,
@@ -106,7 +105,6 @@ export function createPlatform(): { start(): Promise<Platform>; stop(): Promise<
         postgresVersion: postgres.version,
         superuserUrl: postgres.superuserUrl,
         db,
-        plainDatabaseUrl,
         environment,
         pids: {
           API: api.pid,
@@ -116,6 +114,7 @@ export function createPlatform(): { start(): Promise<Platform>; stop(): Promise<
           Inbox: inbox.pid,
         },
         log,
+        createDatabase: (name) => createDatabase(postgres, name),
         async startServer(name, entry, env, at) {
           const child = await startChild({
             ...launch,
@@ -131,6 +130,7 @@ export function createPlatform(): { start(): Promise<Platform>; stop(): Promise<
               () => false,
             );
           await untilReady(child, anything);
+          return child;
         },
       };
     },

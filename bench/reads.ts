@@ -1,15 +1,12 @@
-import { fileURLToPath } from 'node:url';
 import { Client } from 'pg';
 import { connect } from '../db/connect.ts';
 import { demoUsers } from '../db/demo-data.ts';
-import { migrateToLatest } from '../db/migrate.ts';
-import { seedDemoData } from '../db/seed.ts';
-import { startChild, untilReady } from '../dev/child.ts';
 import { addPastOrders } from '../dev/past-orders.ts';
 import { freePort, host } from '../dev/ports.ts';
 import { paint, say, step } from '../dev/report.ts';
-import { answers, startApi } from '../dev/services.ts';
-import { measureRound, type Round, type Spread, spreadOf } from './measure.ts';
+import { startApi } from '../dev/services.ts';
+import { describe, figure } from './figures.ts';
+import { measureRound, type Round } from './measure.ts';
 import { logIn } from './orders.ts';
 import type { Platform } from './platform.ts';
 import type { ReadLoad } from './read-load.ts';
@@ -65,22 +62,18 @@ interface Server {
 
 /** A second API on a second database of the same Postgres: the two are measured by turns, on a machine in the same mood. */
 async function addTwin(running: Platform): Promise<Server & { stop(): Promise<void> }> {
-  const databaseUrl = new URL(running.environment['DATABASE_URL']!);
-  databaseUrl.pathname = '/few';
-  await asSuperuser(running.superuserUrl, 'create database few owner holdfast');
-  await migrateToLatest(databaseUrl.href);
-  await seedDemoData(databaseUrl.href);
+  const databaseUrl = await running.createDatabase('few');
   const port = await freePort();
   const environment = {
     ...running.environment,
-    DATABASE_URL: databaseUrl.href,
+    DATABASE_URL: databaseUrl,
     PORT: String(port),
     API_WORKER: 'false',
   };
   const api = await startApi({ env: environment, logFile: running.log('api-few') }, port);
   return {
     url: `http://${host}:${port}`,
-    databaseUrl: databaseUrl.href,
+    databaseUrl,
     pid: api.pid,
     stop: () => api.stop(),
   };
@@ -99,16 +92,13 @@ async function measureRates(
   plan: Plan,
 ): Promise<ReadResults['rates']> {
   const port = await freePort();
-  const bare = await startChild({
-    name: 'Bare Express',
-    command: process.execPath,
-    args: ['--import', 'tsx', fileURLToPath(new URL('bare/reads.ts', import.meta.url))],
-    env: { ...running.environment, DATABASE_URL: databaseUrl, PORT: String(port) },
-    ipc: true,
-    logFile: running.log('bare-reads'),
-  });
   const bareUrl = `http://${host}:${port}`;
-  await untilReady(bare, () => answers(`${bareUrl}/livez`));
+  const bare = await running.startServer(
+    'bare-reads',
+    new URL('bare/reads.ts', import.meta.url),
+    { ...running.environment, DATABASE_URL: databaseUrl, PORT: String(port) },
+    bareUrl,
+  );
   const [token] = await logIn(url, 'staff');
   const get = { url, token: token!, paths: await someOrders(databaseUrl) };
   const sides = {
@@ -265,8 +255,4 @@ export function printReads({ rates, growth }: ReadResults): void {
   }
 }
 
-function line(name: string, unit: string, digits: number, values: number[]): void {
-  const { median, min, max }: Spread = spreadOf(values);
-  const figures = [median, min, max].map((value) => value.toFixed(digits));
-  say(`  ${name.padEnd(38)} ${figures[0]!.padStart(8)} ${unit.padEnd(3)} (${figures[1]!} to ${figures[2]!})`);
-}
+const line = (...measured: Parameters<typeof figure>): void => say(`  ${describe(figure(...measured))}`);

@@ -2,9 +2,10 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { paint, say } from '../dev/report.ts';
 import type { Counts } from './checks.ts';
+import { describe, type Figure, figure } from './figures.ts';
 import type { HistoryCost } from './histories.ts';
 import type { Machine } from './machine.ts';
-import { type Round, type Spread, spreadOf } from './measure.ts';
+import { type Round, spreadOf } from './measure.ts';
 import type { Lanes } from './orders.ts';
 import { type PlacementResults, printPlacements } from './placements.ts';
 import { printReads, type ReadResults } from './reads.ts';
@@ -35,13 +36,6 @@ export interface OrderResults {
   memory: Record<string, { rssMb: number; peakMb: number }>;
   counts: Counts;
   problems: string[];
-}
-
-interface Figure {
-  name: string;
-  unit: string;
-  digits: number;
-  spread: Spread;
 }
 
 export function printResults(results: Results): void {
@@ -100,12 +94,12 @@ export function printResults(results: Results): void {
   heading('Rates and latencies: median (min to max) of the rounds');
   say('  (a) bare: an empty workflow, started eagerly, until its result is there');
   say('  (b) order: POST /v1/orders until it answers; the rate includes handing over the last message');
-  for (const figure of figuresOf(results)) say(`  ${describe(figure)}`);
+  for (const each of figuresOf(results)) say(`  ${describe(each)}`);
   printPlacements(placements);
   printReads(reads);
 
   heading('Ratios');
-  for (const figure of ratiosOf(results)) say(`  ${paint.bold(describe(figure))}`);
+  for (const each of ratiosOf(results)) say(`  ${paint.bold(describe(each))}`);
 }
 
 function printCpu(results: Results): void {
@@ -131,13 +125,6 @@ export const ratioRows = (results: Results): string[][] =>
     median.toFixed(digits),
     `${min.toFixed(digits)} to ${max.toFixed(digits)}`,
   ]);
-
-const figure = (name: string, unit: string, digits: number, values: number[]): Figure => ({
-  name,
-  unit,
-  digits,
-  spread: spreadOf(values),
-});
 
 const figuresOf = ({ orders: { many, one, bursts } }: Results): Figure[] => [
   ...(['bare', 'order'] as const).flatMap((side) => [
@@ -244,9 +231,6 @@ const ratiosOf = ({ orders: { many, one, bursts }, placements, reads }: Results)
   ),
 ];
 
-const describe = ({ name, unit, digits, spread: { median, min, max } }: Figure): string =>
-  `${name.padEnd(34)} ${median.toFixed(digits).padStart(8)} ${unit.padEnd(3)} (${min.toFixed(digits)} to ${max.toFixed(digits)})`;
-
 export function printComparison(before: Results, after: Results): void {
   heading(`Compared with ${before.at}`);
   const earlier = [...figuresOf(before), ...ratiosOf(before)];
@@ -254,7 +238,7 @@ export function printComparison(before: Results, after: Results): void {
     const old = earlier.find((candidate) => candidate.name === name)?.spread.median;
     if (old === undefined) continue;
     const change = `${old.toFixed(digits)} -> ${spread.median.toFixed(digits)} ${unit}`;
-    say(`  ${name.padEnd(34)} ${change.padEnd(24)} ${percent(spread.median / old - 1, '+')}`);
+    say(`  ${name.padEnd(38)} ${change.padEnd(24)} ${percent(spread.median / old - 1, '+')}`);
   }
 }
 

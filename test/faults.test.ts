@@ -110,12 +110,7 @@ async function expectAllRight(sku: string, attempts: Attempt[], answers: (Answer
   }
   const outcomes = orders.map(({ status, paymentStatus }) => `${status}, ${paymentStatus}`);
   expect(new Set(outcomes)).toEqual(new Set(['confirmed, authorized']));
-  const stock = await stack.db
-    .selectFrom('inventory.stock')
-    .select('reserved')
-    .where('sku', '=', sku)
-    .executeTakeFirstOrThrow();
-  expect(stock.reserved).toBe(attempts.length);
+  expect(await stack.reserved(sku)).toBe(attempts.length);
   await expectStockAddsUp(stack.db);
   await expectMoneyAddsUp(stack.db);
 
@@ -184,12 +179,7 @@ test('a worker is killed between reservation and reply: another one goes on, and
     const state = await handle.query<{ status: string }>('status');
     return state.status === 'confirmed';
   });
-  const stock = await stack.db
-    .selectFrom('inventory.stock')
-    .select('reserved')
-    .where('sku', '=', sku)
-    .executeTakeFirstOrThrow();
-  expect(stock.reserved).toBe(1);
+  expect(await stack.reserved(sku)).toBe(1);
   await eventually(
     'the customer is told once',
     async () => (await stack.mailsAbout(order.number)).length === 1,
@@ -215,15 +205,6 @@ const isReady = () =>
     60,
   );
 
-const reserved = async (sku: string): Promise<number> =>
-  (
-    await stack.db
-      .selectFrom('inventory.stock')
-      .select('reserved')
-      .where('sku', '=', sku)
-      .executeTakeFirstOrThrow()
-  ).reserved;
-
 const metric = async (name: string): Promise<number> => {
   const { body } = await api.request<string>('GET', '/metrics');
   return Number(body.match(new RegExp(`^${name.replaceAll(/[{}"]/g, String.raw`\$&`)} (.*)$`, 'm'))?.[1]);
@@ -241,7 +222,7 @@ test('Temporal is away: orders are placed at once, and cancelled; their workflow
   const key = randomUUID();
   const taken = await send({ key, sku });
   expect(taken).toMatchObject({ status: 202, body: { status: 'pending', total: 1000 } });
-  expect(await reserved(sku)).toBe(14);
+  expect(await stack.reserved(sku)).toBe(14);
   const read = await api.request('GET', `/v1/orders/${taken.body.id}`, { token });
   expect(read).toMatchObject({ status: 200, body: { status: 'pending' } });
   const repeated = await send({ key, sku });
@@ -268,7 +249,7 @@ test('Temporal is away: orders are placed at once, and cancelled; their workflow
     const again = await api.request('DELETE', `/v1/orders/${order.id}`, { token });
     expect(again).toMatchObject({ status: 200, body: { status: 'cancelled' } });
   }
-  expect(await reserved(sku)).toBe(13);
+  expect(await stack.reserved(sku)).toBe(13);
   await expectStockAddsUp(stack.db);
   expect(await metric('holdfast_circuit_open{company="temporal"}')).toBeGreaterThan(0);
   expect(await metric('holdfast_orders_accepted_total{lane="direct"}')).toBeGreaterThanOrEqual(3);
@@ -308,7 +289,7 @@ test('Temporal does not answer any more: orders are placed all the same, soon wi
     const attempts = Array.from({ length: 12 }, () => ({ key: randomUUID(), sku }));
     const answers = await Promise.all(attempts.map((attempt) => send(attempt)));
     for (const answer of answers) expect(answer).toMatchObject({ status: 202, body: { status: 'pending' } });
-    expect(await reserved(sku)).toBe(12);
+    expect(await stack.reserved(sku)).toBe(12);
     expect(await metric('holdfast_circuit_open{company="temporal"}')).toBeGreaterThan(0);
     process.kill(temporal.pid, 'SIGCONT');
     await isReady();
@@ -359,7 +340,7 @@ test('Postgres and Temporal are away: nothing is taken, and the API says so', as
 
   [postgres, temporal] = await Promise.all([startPostgres(postgresOptions), startTemporal(temporalOptions)]);
   await isReady();
-  expect(await reserved(sku)).toBe(1);
+  expect(await stack.reserved(sku)).toBe(1);
   expect(await api.request('GET', `/v1/orders/${known.id}`, { token })).toMatchObject({ status: 200 });
 });
 

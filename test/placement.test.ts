@@ -75,14 +75,6 @@ const cancelOrder = (db: Db, orderId: string, expectedVersion?: number) =>
   takeStep(db, orderId, (order) => cancel(order, cancellation()), { expectedVersion });
 const eventsOf = async (orderId: string) =>
   (await listOrderEvents(stack.db, orderId, { limit: 100, afterSeq: 0 })).map(({ seq, type }) => [seq, type]);
-const reservedOf = async (sku: string) =>
-  (
-    await stack.db
-      .selectFrom('inventory.stock')
-      .select('reserved')
-      .where('sku', '=', sku)
-      .executeTakeFirstOrThrow()
-  ).reserved;
 
 test('what was planned while there were no orders does not scan them when there are many', async () => {
   await stack.stock('FIRST', 1000);
@@ -117,7 +109,7 @@ test('the last units, taken and given back by two processes at once: no error, n
   );
   expect(outcomes).toContain('pending');
   expect(outcomes).toContain('rejected');
-  expect(await reservedOf('HOT')).toBe(0);
+  expect(await stack.reserved('HOT')).toBe(0);
 });
 
 test('baskets in every order of skus: no deadlock', async () => {
@@ -140,7 +132,7 @@ test('one order placed 20 times at once takes stock once', async () => {
   const order = accepted([['ONCE', 3]]);
   const placed = await Promise.all(Array.from({ length: 20 }, (_, index) => place(pools[index % 2]!, order)));
   expect(placed.filter((taken) => taken !== undefined)).toHaveLength(1);
-  expect(await reservedOf('ONCE')).toBe(3);
+  expect(await stack.reserved('ONCE')).toBe(3);
 });
 
 test('one order cancelled 20 times at once releases once and is told once', async () => {
@@ -153,7 +145,7 @@ test('one order cancelled 20 times at once releases once and is told once', asyn
   expect(cancelled.filter(({ taken }) => taken)).toHaveLength(1);
   expect(new Set(cancelled.map(({ record }) => record.status))).toEqual(new Set(['cancelled']));
   expect(new Set(cancelled.flatMap(({ notificationIds }) => notificationIds)).size).toBe(1);
-  expect(await reservedOf('BACK')).toBe(0);
+  expect(await stack.reserved('BACK')).toBe(0);
   expect(await eventsOf(order.orderId)).toEqual([
     [1, 'order.placed'],
     [2, 'stock.reserved'],
@@ -200,7 +192,7 @@ test('an order is pending until it is paid for; one that costs nothing is confir
     [2, 'stock.reserved'],
     [3, 'order.confirmed'],
   ]);
-  expect(await reservedOf('PAID')).toBe(2);
+  expect(await stack.reserved('PAID')).toBe(2);
 });
 
 test('an order whose short number is taken gets a longer one', async () => {
@@ -236,7 +228,7 @@ test('a stale version cancels nothing', async () => {
     code: 'version_conflict',
     extra: { version: 0 },
   });
-  expect(await reservedOf('VERSIONED')).toBe(1);
+  expect(await stack.reserved('VERSIONED')).toBe(1);
 });
 
 /** What an order of a batch is made of; `again` makes it one that is in the batch before, or was placed before it. */
@@ -388,7 +380,7 @@ test('the same orders in several batches at once, in any order, are each placed 
   const placed = outcomes.flat().filter((status) => status !== undefined);
   expect(placed.filter((status) => status === 'pending')).toHaveLength(15);
   expect(placed.filter((status) => status === 'rejected')).toHaveLength(5 + nowhere.length);
-  expect(await reservedOf('SHARED')).toBe(15);
+  expect(await stack.reserved('SHARED')).toBe(15);
 });
 
 test('an order that Postgres refuses does not hurt those that are placed with it', async () => {
@@ -410,7 +402,7 @@ test('an order that Postgres refuses does not hurt those that are placed with it
   });
   expect(resultOf(unreadable)).toMatchObject({ status: 'rejected', reason: { code: '22P05' } });
   expect(resultOf(impossible)).toMatchObject({ status: 'rejected', reason: { code: '23514' } });
-  expect(await reservedOf('MIXED')).toBe(8);
+  expect(await stack.reserved('MIXED')).toBe(8);
 });
 
 test('orders that wait for a stock row that somebody holds do not keep others waiting', async () => {
@@ -425,10 +417,10 @@ test('orders that wait for a stock row that somebody holds do not keep others wa
     );
     const other = await placeOrder(placement(accepted([['OTHER', 1]])));
     expect(other?.record.status).toBe('pending');
-    expect(await reservedOf('HELD')).toBe(0);
+    expect(await stack.reserved('HELD')).toBe(0);
   });
   await held;
-  expect(await reservedOf('HELD')).toBe(2);
+  expect(await stack.reserved('HELD')).toBe(2);
 });
 
 test('a placement through the outbox leaves word with the order, or neither', async () => {
@@ -494,6 +486,6 @@ test('the last units, hammered from several processes: none oversold, every orde
   const holding = rows.filter(({ status }) => status === 'pending');
   expect(holding).toHaveLength(placed.filter((status) => status === 'pending').length);
   expect(holding.reduce((sum, row) => sum + row.reserved_quantity, 0)).toBe(37);
-  expect(await reservedOf('LAST')).toBe(37);
+  expect(await stack.reserved('LAST')).toBe(37);
   await expectStockAddsUp(stack.db);
 });

@@ -11,6 +11,4 @@ app.get('/v1/orders/:id', (request, response, next) => {
     else response.json(result.rows[0]);
   });
 });
-app.get('/livez', (_request, response) => void response.json({ status: 'ok' }));
 app.listen(Number(process.env['PORT']), process.env['HOST']!);
-process.once('disconnect', () => process.exit());

@@ -42,6 +42,8 @@ export interface TestStack {
   startWorker(environment?: Record<string, string>): Promise<Process>;
   /** Sets the stock of a sku to `onHand` units, of a product made for the test. */
   stock(sku: string, onHand: number, price?: number): Promise<void>;
+  /** How many units of a sku orders hold. */
+  reserved(sku: string): Promise<number>;
   /** The mails whose subject names this order. */
   mailsAbout(number: string): Promise<Mail[]>;
   stop(): Promise<void>;
@@ -131,6 +133,14 @@ export async function startStack(options: StackOptions = {}): Promise<TestStack>
         .values({ sku, name: `Product ${sku}`, price, currency: 'USD' })
         .execute();
       await db.insertInto('inventory.stock').values({ sku, on_hand: onHand }).execute();
+    },
+    async reserved(sku) {
+      const stock = await db
+        .selectFrom('inventory.stock')
+        .select('reserved')
+        .where('sku', '=', sku)
+        .executeTakeFirstOrThrow();
+      return stock.reserved;
     },
     async mailsAbout(number) {
       const response = await fetch(`${parts.inboxUrl}/email`);
