@@ -1,17 +1,28 @@
 import { createNotificationActivities, type NotificationActivityDeps } from './notifications.ts';
-import { createReconcileActivities, type ReconcileDeps } from './reconcile.ts';
 import { createOrderActivities, type OrderActivityDeps } from './orders.ts';
+import { createPlacing, type PlacingDeps } from './placing.ts';
+import { createReconcileActivities, type ReconcileDeps } from './reconcile.ts';
+import { createStepTaker, type StepDeps } from './steps.ts';
 
-/** The activities of the platform, bound to what they work with. */
-export function createActivities(
-  deps: Omit<OrderActivityDeps, 'send'> & NotificationActivityDeps & ReconcileDeps,
-) {
+type Deps = Omit<StepDeps, 'send'> &
+  Omit<PlacingDeps, 'follow'> &
+  Omit<OrderActivityDeps, 'send'> &
+  NotificationActivityDeps &
+  ReconcileDeps;
+
+/** The activities of the platform, bound to what they work with; and the first of them to begin before it is asked for. */
+export function createActivities(deps: Deps) {
   const notifications = createNotificationActivities(deps);
-  return {
+  const send = notifications.sendNotification;
+  const steps = createStepTaker({ ...deps, send });
+  const { placeOrder, placeAhead } = createPlacing({ ...deps, follow: steps.follow });
+  const activities = {
     ...notifications,
-    ...createOrderActivities({ ...deps, send: notifications.sendNotification }),
+    placeOrder,
+    ...createOrderActivities({ ...deps, send }, steps),
     ...createReconcileActivities(deps),
   };
+  return { activities, placeAhead };
 }
 
-export type Activities = ReturnType<typeof createActivities>;
+export type Activities = ReturnType<typeof createActivities>['activities'];

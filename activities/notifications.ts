@@ -1,18 +1,19 @@
-import { log } from '@temporalio/activity';
 import pLimit from 'p-limit';
 import type { Db } from '../db/connect.ts';
 import { claimNotification, markFailed, markSent, type NotificationToSend } from '../db/notifications.ts';
+import type { Log } from './payments.ts';
 import { type Mailer, MailRefused } from '../providers/mail/mailer.ts';
 import { type RenderedMail, renderMail, UnrenderableMail } from '../providers/mail/templates.ts';
 
 export interface NotificationActivityDeps {
   db: Db;
   mailer: Mailer;
+  log: Log;
   /** After so many failed attempts a notification is a dead letter. */
   maxAttempts: number;
 }
 
-export function createNotificationActivities({ db, mailer, maxAttempts }: NotificationActivityDeps) {
+export function createNotificationActivities({ db, mailer, maxAttempts, log }: NotificationActivityDeps) {
   /** A notification is claimed only when the mailer is free, so that no claim runs out while its message queues. */
   const slots = pLimit(mailer.concurrency);
 

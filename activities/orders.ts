@@ -1,11 +1,10 @@
-import { activityInfo, cancellationSignal, log } from '@temporalio/activity';
+import { activityInfo, cancellationSignal } from '@temporalio/activity';
 import { takeStep } from '../db/order-steps.ts';
 import { findOrderRecord } from '../db/orders.ts';
-import type { PlaceOrder } from '../db/placement-queue.ts';
 import { cancel, type CancelCommand, expirePayment } from '../domain/cancelling.ts';
 import { change } from '../domain/changing.ts';
 import { OrderPlatformError } from '../domain/errors.ts';
-import type { Cancellation, OrderChange, PlacedOrder } from '../domain/order.ts';
+import type { OrderChange } from '../domain/order.ts';
 import type { PaymentOutcome } from '../domain/paying.ts';
 import { advanceReturn, type ReturnCommand, type ReturnStatus } from '../domain/returns.ts';
 import {
@@ -18,14 +17,17 @@ import {
 } from '../domain/shipping.ts';
 import type { CarrierProvider } from '../providers/carrier/carrier.ts';
 import { moveMoney, settlePayment } from './payments.ts';
-import { createStepTaker, failForGood, type Refusal, type StepDeps, type StepResult } from './steps.ts';
+import {
+  failForGood,
+  readStep,
+  type Refusal,
+  type StepDeps,
+  type StepResult,
+  type StepTaker,
+} from './steps.ts';
 
 export interface OrderActivityDeps extends StepDeps {
   carrier: CarrierProvider;
-  /** Places an order together with others that come at the same time. */
-  placeOrder: PlaceOrder;
-  /** The payment company of new orders. */
-  paymentProvider: string;
 }
 
 /** The shipment that a command made; `unbooked` where the carrier has to be asked by a regular activity first. */
@@ -38,11 +40,9 @@ export type ShipResult =
 const BOOKING_BUDGET_MS = 300;
 const PROVIDER_TIMEOUT_MS = 20_000;
 
-export const createOrderActivities = (deps: OrderActivityDeps) => {
-  const { db, carrier, paymentProvider, stockManagerEmail } = deps;
-  const { follow, perform, refusal } = createStepTaker(deps);
+export const createOrderActivities = (deps: OrderActivityDeps, { follow, perform, refusal }: StepTaker) => {
+  const { db, carrier, stockManagerEmail, log } = deps;
   const now = () => new Date().toISOString();
-  const asItIs = (orderId: string) => takeStep(db, orderId, () => undefined);
 
   const book = async (orderId: string, command: ShipCommand, signal: AbortSignal): Promise<string> => {
     const order = await findOrderRecord(db, orderId);
@@ -64,22 +64,9 @@ export const createOrderActivities = (deps: OrderActivityDeps) => {
     );
 
   return {
-    /**
-     * Takes the stock, asks for the money and writes the order, or goes on from where an earlier try has come to; and
-     * tries once to tell the customer. Where the payment company takes longer the order stays `pending` and `unsettled`.
-     */
-    async placeOrder(order: PlacedOrder, cancellation: Cancellation | null): Promise<StepResult> {
-      const found = order.isPlaced && (await asItIs(order.orderId).catch(() => undefined));
-      const placed =
-        found ||
-        ((await deps.placeOrder({ order, provider: paymentProvider, cancellation }).catch(failForGood)) ??
-          (await asItIs(order.orderId)));
-      return await follow(placed);
-    },
-
     /** Moves the money that an order has planned. Throws, to be tried again, where a payment company does not answer. */
     async settlePayments(orderId: string): Promise<StepResult> {
-      const taken = await asItIs(orderId);
+      const taken = await readStep(db, orderId);
       const notifications = new Set(taken.notificationIds);
       let { record } = taken;
       const signal = AbortSignal.any([cancellationSignal(), AbortSignal.timeout(PROVIDER_TIMEOUT_MS)]);

@@ -1,10 +1,15 @@
-import { log } from '@temporalio/activity';
 import type { Db } from '../db/connect.ts';
 import { type StepTaken, takeStep } from '../db/order-steps.ts';
 import { nextMovement, type PaymentOutcome, settle } from '../domain/paying.ts';
 import type { Payment } from '../domain/payments.ts';
 import type { OrderRecord } from '../domain/record.ts';
 import { type PaymentProvider, PaymentRefused } from '../providers/payment/provider.ts';
+
+/** The log of the process: what an order needs may be done within an activity or before its workflow asks for it. */
+export type Log = Record<
+  'info' | 'warn' | 'error',
+  (message: string, about: Record<string, unknown>) => void
+>;
 
 export interface PaymentDeps {
   db: Db;
@@ -14,11 +19,12 @@ export interface PaymentDeps {
   paymentTimeoutMs: number;
   /** Who is told of what goes wrong with an order. */
   stockManagerEmail: string;
+  log: Log;
 }
 
 /** Writes down what a payment company said of a movement; undefined steps are no effect. */
 export const settlePayment = (
-  { db, paymentTimeoutMs, stockManagerEmail: staffEmail }: Omit<PaymentDeps, 'payments'>,
+  { db, paymentTimeoutMs, stockManagerEmail: staffEmail }: Omit<PaymentDeps, 'payments' | 'log'>,
   orderId: string,
   paymentId: string,
   outcome: PaymentOutcome,
@@ -48,7 +54,7 @@ export async function moveMoney(
 ): Promise<void> {
   let record = order;
   for (let payment = nextMovement(record); payment; payment = nextMovement(record)) {
-    const outcome = await move(deps.payments, record, payment, signal);
+    const outcome = await move(deps, record, payment, signal);
     const taken = await settlePayment(deps, record.id, payment.id, outcome, record);
     record = taken.record;
     onStep(taken);
@@ -56,7 +62,7 @@ export async function moveMoney(
 }
 
 async function move(
-  companies: PaymentDeps['payments'],
+  { payments: companies, log }: Pick<PaymentDeps, 'payments' | 'log'>,
   order: OrderRecord,
   payment: Payment,
   signal: AbortSignal,

@@ -1,4 +1,5 @@
-import { ApplicationFailure, log } from '@temporalio/activity';
+import { ApplicationFailure } from '@temporalio/activity';
+import type { Db } from '../db/connect.ts';
 import { type Decide, type StepTaken, takeStep } from '../db/order-steps.ts';
 import { findOrderRecord } from '../db/orders.ts';
 import { type ErrorCode, OrderPlatformError } from '../domain/errors.ts';
@@ -44,8 +45,10 @@ const MONEY_BUDGET_MS = 300;
 /** A first try to send may take so long; then the order goes on without it. */
 const FIRST_TRY_MS = 3_000;
 
+export type StepTaker = ReturnType<typeof createStepTaker>;
+
 export function createStepTaker(deps: StepDeps) {
-  const { db, announce, countOutcome, send } = deps;
+  const { db, announce, countOutcome, send, log } = deps;
 
   const observe = ({ became }: StepTaken): void => {
     if (became) countOutcome(became);
@@ -115,6 +118,10 @@ export function createStepTaker(deps: StepDeps) {
         .catch((error: unknown) => refusal(orderId, error)),
   };
 }
+
+/** An order as it is written, with what of it is still to be told. Throws `not_found`. */
+export const readStep = (db: Db, orderId: string): Promise<StepTaken> =>
+  takeStep(db, orderId, () => undefined);
 
 function resultOf(record: OrderRecord, untold: string[]): StepResult {
   const { status, paymentStatus, version, rejection, cancellation, payBy } = record;

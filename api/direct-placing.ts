@@ -27,7 +27,12 @@ export function createDirectPlacing(deps: {
       underWay += 1;
       try {
         const { provider } = deps;
-        const placed = await deps.placeOrder({ order, provider, cancellation: null, throughOutbox: true });
+        const placed = await deps.placeOrder({
+          order,
+          provider,
+          cancellation: null,
+          word: { claimedUntil: null },
+        });
         if (placed?.became) deps.countOutcome(placed.became);
         if (placed) deps.wakeDispatcher();
         return placed;

@@ -21,6 +21,7 @@ import { productEndpoints } from './routes/products.ts';
 import { returnEndpoints } from './routes/returns.ts';
 import { shipmentEndpoints } from './routes/shipments.ts';
 import { createServer } from './server.ts';
+import { createStarting, startAlone } from './starting.ts';
 import { accessTokens } from './tokens.ts';
 
 const environment = apiEnvironment();
@@ -35,7 +36,8 @@ const createWorker = () =>
       logger.warn({ err: error, orderId: order.id }, 'An outcome could not be announced'),
     );
   });
-const worker = environment.API_WORKER ? await createWorker() : undefined;
+const own = environment.API_WORKER ? await createWorker() : undefined;
+const worker = own?.worker;
 
 const direct = createDirectPlacing({
   placeOrder: parts.placeOrder,
@@ -44,6 +46,9 @@ const direct = createDirectPlacing({
   wakeDispatcher: () => dispatcher.wake(),
 });
 const dispatcher = parts.startDispatcher({ minAgeSeconds: 0, isBurst: direct.isBurst });
+const startOrder = own
+  ? createStarting({ db, workflows, logger, placeAhead: own.placeAhead, wakeDispatcher: dispatcher.wake })
+  : startAlone(workflows);
 const load = createOrderReader({ db, workflows });
 const commands = createOrderCommands({ db, workflows, wakeDispatcher: dispatcher.wake });
 const prices = createPriceMemory();
@@ -57,6 +62,7 @@ const place = createPlacing({
     isTemporalReachable: workflows.areReachable,
     isBehind: dispatcher.isBehind,
   }),
+  start: startOrder,
   placeDirectly: direct.place,
   countAccepted: metrics.countAccepted,
   shipWithinMs: environment.SHIP_WITHIN_HOURS * 3_600_000,

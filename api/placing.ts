@@ -14,6 +14,7 @@ import type { Outcomes } from './outcomes.ts';
 import type { PriceMemory } from './price-memory.ts';
 import { restart } from './restarting.ts';
 import { requestHashOf } from './preconditions.ts';
+import type { StartOrder } from './starting.ts';
 import type { PlaceOrderRequest } from './order-schemas.ts';
 import { actorOf, type Caller } from './tokens.ts';
 
@@ -37,6 +38,7 @@ export interface PlacingDeps {
   outcomes: Outcomes;
   lanes: Lanes;
   prices: PriceMemory;
+  start: StartOrder;
   /**
    * Places an order and leaves word for its workflow, all at once; undefined where it was placed before. What the
    * workflow's own placing does is the same.
@@ -61,6 +63,7 @@ export function createPlacing({
   outcomes,
   lanes,
   prices,
+  start,
   placeDirectly,
   countAccepted,
   shipWithinMs,
@@ -68,16 +71,16 @@ export function createPlacing({
   /** The order is accepted: that its outcome cannot be read now is no reason to refuse it. */
   const look = (orderId: string) => findOrder(db, orderId).catch(() => undefined);
 
-  /** Hears the outcome of what `begin` begins; undefined where it says that it began nothing. */
+  /** Hears the outcome of what `begin` begins, for as long as that says; undefined where it began nothing. */
   const awaitOutcome = async (
     accepted: PlacedOrder,
-    waitMs: number,
-    begin: () => Promise<boolean>,
+    begin: () => Promise<number | undefined>,
     firstLookMs = FIRST_LOOK_MS,
   ): Promise<Order | undefined> => {
     const outcome = outcomes.expect(accepted.orderId);
     try {
-      if (!(await begin())) return undefined;
+      const waitMs = await begin();
+      if (waitMs === undefined) return undefined;
       let seen = await outcome.wait(0);
       for (let left = waitMs, pause = firstLookMs; !isSettled(seen) && left > 0; left -= pause, pause *= 2) {
         seen = (await outcome.wait(Math.min(left, pause))) ?? (await look(accepted.orderId));
@@ -104,9 +107,9 @@ export function createPlacing({
       } catch (error) {
         if (!record || !isTemporalUnavailable(error)) throw error;
       }
-      return true;
+      return waitMs;
     };
-    return await awaitOutcome(accepted, waitMs, begin, FIRST_LOOK_AGAIN_MS);
+    return await awaitOutcome(accepted, begin, FIRST_LOOK_AGAIN_MS);
   };
 
   /** What an order costs, or what it cost a moment ago where Postgres does not answer: then `remembered`. */
@@ -141,10 +144,10 @@ export function createPlacing({
    */
   const placeNow = async (accepted: PlacedOrder, waitMs: number): Promise<Order | undefined> => {
     let placed: StepTaken | undefined;
-    const awaited = await awaitOutcome(accepted, workflows.areReachable() ? waitMs : 0, async () => {
+    const awaited = await awaitOutcome(accepted, async () => {
       placed = await placeDirectly(accepted);
       if (placed && placed.record.status !== 'pending') outcomes.settle(toOrder(placed.record));
-      return placed !== undefined;
+      return placed && (workflows.areReachable() ? waitMs : 0);
     });
     if (!placed || !awaited) return undefined;
     countAccepted('direct');
@@ -154,9 +157,11 @@ export function createPlacing({
   const take = async (lane: Lane, accepted: PlacedOrder, waitMs: number): Promise<Order | undefined> => {
     if (lane === 'direct') return await placeNow(accepted, waitMs);
     try {
-      const order = await awaitOutcome(accepted, waitMs, () => workflows.start(accepted));
-      if (order) countAccepted('workflow');
-      return order;
+      return await awaitOutcome(accepted, async () => {
+        const taken = await start(accepted);
+        if (taken) countAccepted(taken);
+        return taken && (taken === 'workflow' ? waitMs : 0);
+      });
     } catch (error) {
       if (!isTemporalUnavailable(error)) throw error;
       return await placeNow(accepted, 0);

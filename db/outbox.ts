@@ -65,6 +65,32 @@ export async function settleClaim(
   `.execute(db);
 }
 
+/** A word that whoever left it has claimed for himself. */
+export interface OwnWord {
+  orderId: string;
+  claimedUntil: Date;
+}
+
+/** Forgets words whose workflows have heard of them; none that was left again meanwhile. */
+export async function forgetWords(db: Db, words: OwnWord[]): Promise<void> {
+  await sql`
+    delete from ordering.outbox
+    using unnest(${words.map(({ orderId }) => orderId)}::uuid[], ${words.map(({ claimedUntil }) => claimedUntil)}::timestamptz[])
+      as heard (order_id, claimed_until)
+    where outbox.order_id = heard.order_id and outbox.claimed_until = heard.claimed_until
+  `.execute(db);
+}
+
+/** Leaves a word to the dispatchers. */
+export async function releaseWord(db: Db, { orderId, claimedUntil }: OwnWord): Promise<void> {
+  await db
+    .updateTable('ordering.outbox')
+    .set({ claimed_until: null })
+    .where('order_id', '=', orderId)
+    .where('claimed_until', '=', claimedUntil)
+    .execute();
+}
+
 /** Whether the workflow of this order has still to hear of it: one that is not there then was never started. */
 export const isWaiting = async (db: Db, orderId: string): Promise<boolean> =>
   (await db

@@ -20,8 +20,11 @@ export interface Placement {
   provider: string;
   /** One that came before the placement. */
   cancellation: Cancellation | null;
-  /** Leaves word, in the same transaction, that the order's workflow has to hear of it. */
-  throughOutbox?: boolean;
+  /**
+   * Leaves word, in the same transaction, that the order's workflow has to hear of it. Until `claimedUntil` that is left
+   * to whoever places the order.
+   */
+  word?: { claimedUntil: Date | null };
 }
 
 /**
@@ -76,9 +79,9 @@ async function insertPlacements(db: Db, placements: Placement[]): Promise<(StepT
     with recursive given as (
       select * from rows from (jsonb_to_recordset(${JSON.stringify(given)}::jsonb) as (
         id uuid, accepted jsonb, provider text, cancellation jsonb, total bigint, "paymentId" uuid, "notificationIds" jsonb,
-        "throughOutbox" boolean
+        word jsonb
       )) with ordinality as placement (
-        id, accepted, provider, cancellation, total, payment_id, notification_ids, through_outbox, ordinal
+        id, accepted, provider, cancellation, total, payment_id, notification_ids, word, ordinal
       )
     ),
     fresh as (
@@ -204,8 +207,8 @@ async function insertPlacements(db: Db, placements: Placement[]): Promise<(StepT
       where status <> 'pending'
     ),
     outbox as (
-      insert into ordering.outbox (order_id, accepted)
-      select id, accepted from outcome where through_outbox
+      insert into ordering.outbox (order_id, accepted, claimed_until)
+      select id, accepted, (word ->> 'claimedUntil')::timestamptz from outcome where word is not null
       on conflict do nothing
     )
     select id, status, rejection, version, updated_at as "updatedAt" from placed

@@ -299,6 +299,29 @@ test('Temporal does not answer any more: orders are placed all the same, soon wi
   }
 });
 
+test('the API dies between placing orders and starting their workflows: those start all the same, unasked', async () => {
+  const sku = await newStock('START-LOST');
+  const attempts = Array.from({ length: 3 }, () => ({ key: randomUUID(), sku }));
+  process.kill(temporal.pid, 'SIGSTOP');
+  try {
+    const lost = attempts.map((attempt) => send(attempt).catch(() => undefined));
+    await eventually('the orders are placed', async () => (await stack.reserved(sku)) === attempts.length);
+    await apiProcess.kill();
+    expect(await Promise.all(lost)).toEqual(attempts.map(() => undefined));
+  } finally {
+    process.kill(temporal.pid, 'SIGCONT');
+  }
+  ({ api, process: apiProcess } = await stack.startApi());
+  const placed = () =>
+    stack.db.selectFrom('ordering.order_lines').select('order_id as id').where('sku', '=', sku).execute();
+  for (const { id } of await placed()) {
+    const isConfirmed = async () =>
+      (await api.request('GET', `/v1/orders/${id}`, { token })).body.status === 'confirmed';
+    await eventually(`order ${id} is confirmed`, isConfirmed, 60);
+  }
+  await expectAllRight(sku, attempts, []);
+});
+
 test('Postgres is away: orders start all the same, and are placed when it is back', async () => {
   const sku = await newStock('POSTGRES-KILLED');
   const quoted = { key: randomUUID(), sku };

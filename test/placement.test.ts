@@ -431,12 +431,12 @@ test('a placement through the outbox leaves word with the order, or neither', as
   const silent = accepted([['WORD', 1]]);
   const rejected = accepted([['WORD', 1]]);
   const all = [
-    placement(placedBefore, { throughOutbox: true }),
-    placement(fits, { throughOutbox: true }),
+    placement(placedBefore, { word: { claimedUntil: null } }),
+    placement(fits, { word: { claimedUntil: null } }),
     placement(silent),
-    placement(rejected, { throughOutbox: true }),
+    placement(rejected, { word: { claimedUntil: null } }),
   ];
-  const impossible = placement(accepted([['WORD', 0]]), { throughOutbox: true });
+  const impossible = placement(accepted([['WORD', 0]]), { word: { claimedUntil: null } });
   const outbox = async () =>
     (await sql`select order_id, accepted from ordering.outbox`.execute(stack.db)).rows;
   await expect(placeOrders(stack.db, [...all, impossible])).rejects.toMatchObject({ code: '23514' });

@@ -10,7 +10,7 @@ const { logger, metrics, namespace, db, createWorker, startDispatcher, close } =
   eager: false,
 });
 
-const worker = await createWorker(({ id: orderId }) => {
+const { worker } = await createWorker(({ id: orderId }) => {
   notifyOutcome(db, orderId).catch((error: unknown) =>
     logger.warn({ err: error, orderId }, 'An outcome could not be announced'),
   );

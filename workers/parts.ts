@@ -2,6 +2,7 @@ import { Client } from '@temporalio/client';
 import type { NativeConnection, Worker } from '@temporalio/worker';
 import type { Logger } from 'pino';
 import { createActivities } from '../activities/index.ts';
+import type { PlaceAhead } from '../activities/placing.ts';
 import { connect, type Db } from '../db/connect.ts';
 import { createPlacementQueue, type PlaceOrder } from '../db/placement-queue.ts';
 import { createSideWorkflows, type SideWorkflows } from '../client/side-workflows.ts';
@@ -56,8 +57,11 @@ export interface Parts {
   sideflows: SideWorkflows;
   /** Starts to tell the workflows of orders that were placed without them. */
   startDispatcher(options: Pick<DispatcherOptions, 'minAgeSeconds' | 'isBurst'>): Dispatcher;
-  /** A worker on these parts; `announce` tells whoever waits for an order to be settled. */
-  createWorker(announce: (order: Order) => void): Promise<Worker>;
+  /**
+   * A worker on these parts; `announce` tells whoever waits for an order to be settled. `placeAhead` begins the first step
+   * of an order whose workflow is just being started.
+   */
+  createWorker(announce: (order: Order) => void): Promise<{ worker: Worker; placeAhead: PlaceAhead }>;
   close(): Promise<void>;
 }
 
@@ -97,30 +101,38 @@ export async function openParts(name: string, options: PartsOptions): Promise<Pa
     workflows,
     sideflows,
     startDispatcher: (more) => startDispatcher({ db, workflows, logger, ...more }),
-    createWorker: (announce) =>
-      createOrderWorker({
+    async createWorker(announce) {
+      const { activities, placeAhead } = createActivities({
+        db,
+        placeOrder,
+        mailer,
+        maxAttempts: options.NOTIFICATION_MAX_ATTEMPTS,
+        payments: companies.payments,
+        carrier: companies.carrier,
+        paymentProvider: options.PAYMENT_PROVIDER,
+        paymentTimeoutMs: options.PAYMENT_TIMEOUT_SECONDS * 1000,
+        stockManagerEmail: options.STOCK_MANAGER_EMAIL,
+        countOutcome: metrics.countOutcome,
+        workflows,
+        sideflows,
+        announce,
+        log: {
+          info: (message, about) => logger.info(about, message),
+          warn: (message, about) => logger.warn(about, message),
+          error: (message, about) => logger.error(about, message),
+        },
+      });
+      const worker = await createOrderWorker({
         connection,
         namespace,
         workflowBundle: options.WORKFLOW_BUNDLE,
         maxCachedWorkflows: options.MAX_CACHED_WORKFLOWS,
         deploymentName: options.WORKER_DEPLOYMENT_NAME,
         buildId: options.WORKER_BUILD_ID,
-        activities: createActivities({
-          db,
-          placeOrder,
-          mailer,
-          maxAttempts: options.NOTIFICATION_MAX_ATTEMPTS,
-          payments: companies.payments,
-          carrier: companies.carrier,
-          paymentProvider: options.PAYMENT_PROVIDER,
-          paymentTimeoutMs: options.PAYMENT_TIMEOUT_SECONDS * 1000,
-          stockManagerEmail: options.STOCK_MANAGER_EMAIL,
-          countOutcome: metrics.countOutcome,
-          workflows,
-          sideflows,
-          announce,
-        }),
-      }),
+        activities,
+      });
+      return { worker, placeAhead };
+    },
     async close() {
       mailer.close();
       await connection.close();
