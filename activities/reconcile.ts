@@ -2,6 +2,7 @@ import { cancellationSignal, heartbeat, log } from '@temporalio/activity';
 import type { SideWorkflows } from '../client/side-workflows.ts';
 import type { OrderWorkflows } from '../client/order-workflows.ts';
 import type { Db } from '../db/connect.ts';
+import { dueErasures, eraseTraces } from '../db/erasure.ts';
 import { takeStep } from '../db/order-steps.ts';
 import { findOrderRecord, recordEvent, recordRestart } from '../db/orders.ts';
 import { isWaiting } from '../db/outbox.ts';
@@ -32,10 +33,10 @@ const HEARTBEAT_MS = 5_000;
 async function healing(
   kind: Finding['kind'],
   subject: string,
-  heal: () => Promise<Finding | undefined>,
+  heal: () => Promise<Finding | undefined | void>,
 ): Promise<Finding | undefined> {
   try {
-    return await heal();
+    return (await heal()) ?? undefined;
   } catch (error) {
     log.error('Something wrong could not be put right', { kind, subject, reason: String(error) });
     return { kind, subject, healed: false };
@@ -137,6 +138,13 @@ export function createReconcileActivities({ db, payments, workflows, sideflows }
     }
   }
 
+  /** Orders of deleted customers end, and no longer need an address. */
+  async function* dueTraces(): AsyncGenerator<Finding | undefined> {
+    for (const customerId of await dueErasures(db, PART)) {
+      yield await healing('unerased_customer', customerId, () => eraseTraces(db, customerId));
+    }
+  }
+
   return {
     /**
      * Looks for what is wrong in spite of all, puts right what can safely be, and answers with how much it found of each
@@ -155,6 +163,7 @@ export function createReconcileActivities({ db, payments, workflows, sideflows }
         stuckPayments,
         unknownPayments,
         stuckNotifications,
+        dueTraces,
       ];
       for (const part of parts) {
         try {
