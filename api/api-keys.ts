@@ -44,6 +44,7 @@ export function createApiKeys(db: Db): ApiKeys {
     fetchMethod: (keyHash) => findApiKeyByHash(db, keyHash),
     allowStaleOnFetchRejection: true,
     noDeleteOnFetchRejection: true,
+    ignoreFetchAbort: true,
   });
   const noted = new LRUCache<string, true>({ max: MAX_KEYS, ttl: NOTED_MS });
   let uses = new Map<string, Date>();

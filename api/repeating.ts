@@ -1,8 +1,11 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from 'pino';
+
+const LAST_TIME_MS = 2_000;
 
 /**
  * Does `work` every so many milliseconds, one after the other. A failure is logged where the time before went well, and
- * the work is done again all the same. `stop` waits for what is being done, and does it a last time.
+ * the work is done again all the same. `stop` has it done a last time, and does not wait for that for long.
  */
 export function repeat(
   name: string,
@@ -34,8 +37,7 @@ export function repeat(
     async stop() {
       stopped = true;
       clearTimeout(timer);
-      await running;
-      await once();
+      await Promise.race([running.then(once), delay(LAST_TIME_MS)]);
     },
   };
 }

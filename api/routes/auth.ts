@@ -105,9 +105,9 @@ export function authEndpoints({ db, tokens, passwords, counts, loginLimitPerMinu
     request: Request,
     response: Response,
   ): Promise<Caller> => {
+    const user = await findUserByEmail(db, email);
     const account = `${email.trim().toLowerCase()} ${addressOf(request)}`;
     const attempt = await limitLogins(request, response, account);
-    const user = await findUserByEmail(db, email);
     if (!(await passwords.matches(user?.passwordHash, password)) || !user) {
       throw new OrderPlatformError('invalid_credentials', 'The email or the password is wrong.');
     }
