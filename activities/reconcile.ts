@@ -33,10 +33,10 @@ const HEARTBEAT_MS = 5_000;
 async function healing(
   kind: Finding['kind'],
   subject: string,
-  heal: () => Promise<Finding | undefined | void>,
+  heal: () => Promise<Finding | undefined>,
 ): Promise<Finding | undefined> {
   try {
-    return (await heal()) ?? undefined;
+    return await heal();
   } catch (error) {
     log.error('Something wrong could not be put right', { kind, subject, reason: String(error) });
     return { kind, subject, healed: false };
@@ -141,7 +141,10 @@ export function createReconcileActivities({ db, payments, workflows, sideflows }
   /** Orders of deleted customers end, and no longer need an address. */
   async function* dueTraces(): AsyncGenerator<Finding | undefined> {
     for (const customerId of await dueErasures(db, PART)) {
-      yield await healing('unerased_customer', customerId, () => eraseTraces(db, customerId));
+      yield await healing('unerased_customer', customerId, async () => {
+        await eraseTraces(db, customerId);
+        return undefined;
+      });
     }
   }
 
