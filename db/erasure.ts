@@ -66,7 +66,7 @@ export async function eraseTraces(db: Db, customerId: string): Promise<void> {
   const deleted = sql`exists (select from identity.users where id = ${customerId}::uuid and deleted_at is not null)`;
   const notifications = await eraseNotifications(
     db,
-    sql`customer_id = ${customerId}::uuid and recipient <> ${ERASED} and ${deleted}`,
+    sql`customer_id = ${customerId}::uuid and (recipient <> ${ERASED} or body is not null) and ${deleted}`,
   );
   const orders = await sql`
     update ordering.orders
