@@ -3,6 +3,7 @@
 #   worker   node dist/workers/main.js
 #   migrate  node dist/db/migrate.js
 #   seed     node dist/db/seed.js
+#   rotate   node dist/db/rotate-signing-key.js
 
 # Temporal's native core needs glibc, so Debian rather than Alpine.
 ARG NODE_IMAGE=node:22.22.3-bookworm-slim

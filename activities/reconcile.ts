@@ -2,6 +2,7 @@ import { cancellationSignal, heartbeat, log } from '@temporalio/activity';
 import type { SideWorkflows } from '../client/side-workflows.ts';
 import type { OrderWorkflows } from '../client/order-workflows.ts';
 import type { Db } from '../db/connect.ts';
+import { dueErasures, eraseTraces } from '../db/erasure.ts';
 import { takeStep } from '../db/order-steps.ts';
 import { findOrderRecord, recordEvent, recordRestart } from '../db/orders.ts';
 import { isWaiting } from '../db/outbox.ts';
@@ -137,6 +138,16 @@ export function createReconcileActivities({ db, payments, workflows, sideflows }
     }
   }
 
+  /** Orders of deleted customers end, and no longer need an address. */
+  async function* dueTraces(): AsyncGenerator<Finding | undefined> {
+    for (const customerId of await dueErasures(db, PART)) {
+      yield await healing('unerased_customer', customerId, async () => {
+        await eraseTraces(db, customerId);
+        return undefined;
+      });
+    }
+  }
+
   return {
     /**
      * Looks for what is wrong in spite of all, puts right what can safely be, and answers with how much it found of each
@@ -155,6 +166,7 @@ export function createReconcileActivities({ db, payments, workflows, sideflows }
         stuckPayments,
         unknownPayments,
         stuckNotifications,
+        dueTraces,
       ];
       for (const part of parts) {
         try {

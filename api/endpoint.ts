@@ -2,7 +2,8 @@ import express, { type Request, type RequestHandler, type Response, type Router 
 import type { z } from 'zod';
 import { type ErrorCode, type FieldError, OrderPlatformError } from '../domain/errors.ts';
 import { type Role, ROLES } from '../domain/roles.ts';
-import type { AccessTokens, Caller } from './tokens.ts';
+import type { Callers } from './callers.ts';
+import type { Caller } from './tokens.ts';
 
 type Shape = z.ZodObject | undefined;
 type Parsed<T> = T extends z.ZodType ? z.output<T> : undefined;
@@ -77,17 +78,12 @@ const readRaw: RequestHandler = (request, response, next) => {
 };
 
 /** Adds an endpoint to the router: identify, limit, authorise, read, validate, handle. */
-export function mount(
-  router: Router,
-  tokens: AccessTokens,
-  limit: RequestHandler,
-  definition: Endpoint,
-): void {
+export function mount(router: Router, callers: Callers, limit: RequestHandler, definition: Endpoint): void {
   const identify: RequestHandler = async (request, response, next) => {
     if (definition.access === 'public') return next();
     const token = /^bearer +(\S+)$/i.exec(request.headers.authorization ?? '')?.[1];
     if (token) {
-      await tokens.verify(token).then(
+      await callers.verify(token).then(
         (caller) => (response.locals.caller = caller),
         (error: unknown) => (response.locals.badToken = error),
       );

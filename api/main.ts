@@ -1,18 +1,26 @@
 import { createServer as createHttpServer } from 'node:http';
 import { apiEnvironment } from '../config/env.ts';
 import { notifyOutcome } from '../db/placement.ts';
-import { signingSecret } from '../db/signing-secret.ts';
 import { openParts } from '../workers/parts.ts';
 import { untilShutdown } from '../workers/shutdown.ts';
+import { createApiKeys } from './api-keys.ts';
+import { createCallers } from './callers.ts';
 import { createDirectPlacing } from './direct-placing.ts';
 import { readinessOf } from './health.ts';
+import { givenKeyRing, storedKeyRing } from './key-ring.ts';
 import { createLanes } from './lanes.ts';
 import { listenForOutcomes } from './outcomes.ts';
 import { createOrderCommands } from './order-commands.ts';
 import { createOrderReader } from './order-reader.ts';
+import { createPasswords } from './passwords.ts';
 import { createPlacing } from './placing.ts';
 import { createPriceMemory } from './price-memory.ts';
+import { limitRequests } from './rate-limits.ts';
+import { repeat } from './repeating.ts';
+import { apiKeyEndpoints } from './routes/api-keys.ts';
 import { authEndpoints } from './routes/auth.ts';
+import { customerAddressEndpoints } from './routes/customer-addresses.ts';
+import { customerEndpoints } from './routes/customers.ts';
 import { healthEndpoints } from './routes/health.ts';
 import { inventoryEndpoints } from './routes/inventory.ts';
 import { orderEndpoints } from './routes/orders.ts';
@@ -21,8 +29,12 @@ import { productEndpoints } from './routes/products.ts';
 import { returnEndpoints } from './routes/returns.ts';
 import { shipmentEndpoints } from './routes/shipments.ts';
 import { createServer } from './server.ts';
+import { createSharedCounts } from './shared-counts.ts';
 import { createStarting, startAlone } from './starting.ts';
 import { accessTokens } from './tokens.ts';
+
+/** How soon this process knows of a new signing key, and of an account that was deleted, through another one. */
+const KEEP_UP_MS = 2_000;
 
 const environment = apiEnvironment();
 const parts = await openParts('api', { ...environment, eager: environment.API_WORKER });
@@ -67,7 +79,20 @@ const place = createPlacing({
   countAccepted: metrics.countAccepted,
   shipWithinMs: environment.SHIP_WITHIN_HOURS * 3_600_000,
 });
-const tokens = accessTokens(environment.JWT_SECRET ?? (await signingSecret(db)));
+const keyRing = environment.JWT_SECRET
+  ? givenKeyRing(environment.JWT_SECRET, environment.JWT_ACCEPTED_SECRETS)
+  : await storedKeyRing(db);
+const tokens = accessTokens(keyRing);
+const apiKeys = createApiKeys(db);
+const callers = createCallers({ db, tokens, apiKeys });
+const keepingUp = repeat(
+  'keep up with keys and accounts',
+  KEEP_UP_MS,
+  async () => void (await Promise.all([keyRing.refresh(), callers.refresh(), apiKeys.writeUses()])),
+  logger,
+);
+const counts = createSharedCounts(db, logger);
+const passwords = createPasswords();
 const readiness = readinessOf([
   { name: 'postgres', takesOrders: () => true, check: () => outcomes.ping() },
   {
@@ -82,7 +107,16 @@ const readiness = readinessOf([
 
 const app = createServer({
   endpoints: [
-    ...authEndpoints({ db, tokens, loginLimitPerMinute: environment.LOGIN_LIMIT_PER_MINUTE }),
+    ...authEndpoints({
+      db,
+      tokens,
+      passwords,
+      counts,
+      loginLimitPerMinute: environment.LOGIN_LIMIT_PER_MINUTE,
+    }),
+    ...apiKeyEndpoints({ db, apiKeys }),
+    ...customerEndpoints({ db, passwords, forgetCaller: callers.forget }),
+    ...customerAddressEndpoints({ db }),
     ...orderEndpoints({ db, load, place, commands }),
     ...shipmentEndpoints({ db, load, commands, readWebhook: companies.readCarrierWebhook, logger }),
     ...paymentEndpoints({ db, load, commands, sideflows, readWebhook: companies.readPaymentWebhook, logger }),
@@ -91,10 +125,10 @@ const app = createServer({
     ...productEndpoints({ db }),
     ...healthEndpoints({ readiness, metrics: metrics.render }),
   ],
-  tokens,
+  callers,
+  limit: limitRequests(counts, environment.RATE_LIMIT_PER_MINUTE),
   measure: metrics.requests,
   logger,
-  rateLimitPerMinute: environment.RATE_LIMIT_PER_MINUTE,
   trustProxy: environment.TRUST_PROXY,
 });
 
@@ -110,7 +144,7 @@ await untilShutdown(worker, logger, () => {
   outcomes.release();
   return new Promise((resolve) => server.close(resolve));
 });
-await dispatcher.stop();
+await Promise.all([dispatcher.stop(), keepingUp.stop(), counts.stop()]);
 await outcomes.close();
 await parts.close();
 logger.info('The API has stopped');

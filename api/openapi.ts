@@ -12,7 +12,7 @@ export function describeApi(endpoints: Endpoint[]) {
   registry.registerComponent('securitySchemes', 'bearer', {
     type: 'http',
     scheme: 'bearer',
-    bearerFormat: 'JWT',
+    description: 'An access token (JWT) from `POST /v1/auth/login`, or an API key',
   });
   for (const definition of endpoints) registry.registerPath(describe(definition));
   return new OpenApiGeneratorV31(registry.definitions).generateDocument({

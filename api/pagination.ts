@@ -1,13 +1,18 @@
 import type { Request, Response } from 'express';
 import { z } from 'zod';
 import { OrderPlatformError } from '../domain/errors.ts';
-import { queryInteger } from './schemas.ts';
+import { queryInteger, timestamp } from './schemas.ts';
 
 /** The query parameters of every list. */
 export const pageQuery = {
   limit: queryInteger(1, 100).default(25),
   cursor: z.string().max(1000).optional(),
 };
+
+/** The position in a list that goes from the newest to the oldest: a time and an id. */
+export const timedPosition = z
+  .tuple([timestamp, z.guid()])
+  .transform(([createdAt, id]) => ({ createdAt: new Date(createdAt), id }));
 
 /** The answer of a list of `item`. */
 export const pageOf = (item: z.ZodType) =>

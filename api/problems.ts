@@ -9,7 +9,9 @@ const RETRY_AFTER_SECONDS = 2;
 /** Answers with `application/problem+json` (RFC 9457) for this error. */
 function sendProblem(request: Request, response: Response, error: OrderPlatformError): void {
   const { status, title } = ERRORS[error.code];
-  if (status === 503) response.setHeader('Retry-After', String(RETRY_AFTER_SECONDS));
+  if ((status === 503 || status === 429) && !response.hasHeader('Retry-After')) {
+    response.setHeader('Retry-After', String(RETRY_AFTER_SECONDS));
+  }
   if (status === 401) response.setHeader('WWW-Authenticate', 'Bearer');
   response
     .status(status)

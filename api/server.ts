@@ -4,22 +4,22 @@ import { createRequire } from 'node:module';
 import { Socket } from 'node:net';
 import { dirname } from 'node:path';
 import express, { type Express, type RequestHandler, Router } from 'express';
-import { ipKeyGenerator, rateLimit } from 'express-rate-limit';
 import helmet from 'helmet';
 import type { Logger } from 'pino';
-import { OrderPlatformError } from '../domain/errors.ts';
+import type { Callers } from './callers.ts';
 import { type Endpoint, mount } from './endpoint.ts';
 import { describeApi } from './openapi.ts';
 import { noSuchRoute, problemHandler } from './problems.ts';
-import type { AccessTokens, Caller } from './tokens.ts';
+import type { Caller } from './tokens.ts';
 
 export interface ServerOptions {
   endpoints: Endpoint[];
-  tokens: AccessTokens;
+  callers: Callers;
+  /** Limits how often somebody may call. */
+  limit: RequestHandler;
   /** Measures every request. */
   measure: RequestHandler;
   logger: Logger;
-  rateLimitPerMinute: number;
   /** Express's `trust proxy`: how many proxies are in front, or their addresses. */
   trustProxy: string | number | undefined;
 }
@@ -44,18 +44,7 @@ export function createServer(options: ServerOptions): Express {
   app.use(logRequests(options.logger), options.measure);
 
   const router = Router({ caseSensitive: true, strict: true });
-  const limit = rateLimit({
-    windowMs: 60_000,
-    limit: options.rateLimitPerMinute,
-    standardHeaders: 'draft-8',
-    legacyHeaders: false,
-    keyGenerator: (request, response) =>
-      (response.locals.caller as Caller | undefined)?.id ?? ipKeyGenerator(request.ip ?? 'unknown'),
-    handler: () => {
-      throw new OrderPlatformError('rate_limited', 'Too many requests. Please slow down.');
-    },
-  });
-  for (const definition of options.endpoints) mount(router, options.tokens, limit, definition);
+  for (const definition of options.endpoints) mount(router, options.callers, options.limit, definition);
   app.use(router);
 
   const description = describeApi(options.endpoints);

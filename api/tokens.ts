@@ -3,6 +3,7 @@ import { jwtVerify, SignJWT } from 'jose';
 import { LRUCache } from 'lru-cache';
 import { OrderPlatformError } from '../domain/errors.ts';
 import { type Role, ROLES } from '../domain/roles.ts';
+import type { KeyRing } from './key-ring.ts';
 
 export const ACCESS_TOKEN_SECONDS = 3600;
 const ISSUER = 'holdfast';
@@ -26,29 +27,42 @@ export interface AccessTokens {
 
 const MAX_REMEMBERED = 10_000;
 
+interface Remembered {
+  caller: Caller;
+  kid: string | undefined;
+  expiresAt: number;
+}
+
 /**
- * Access tokens are JWTs (RFC 7519) signed with `secret`, good for an hour. Up to 10,000
- * that were found good are remembered until they expire, so that their signatures are not checked with every request.
+ * Access tokens are JWTs (RFC 7519) signed with a key of `ring`, whose name they bear as `kid`, good for an hour. Up to
+ * 10,000 that were found good are remembered until they expire or their key is dropped, so that their signatures are not
+ * checked with every request.
  */
-export function accessTokens(secret: string): AccessTokens {
-  const key = createHash('sha256').update(secret).digest();
-  const remembered = new LRUCache<string, { caller: Caller; expiresAt: number }>({ max: MAX_REMEMBERED });
+export function accessTokens(ring: KeyRing): AccessTokens {
+  const remembered = new LRUCache<string, Remembered>({ max: MAX_REMEMBERED });
+  const keyOf = async ({ kid }: { kid?: string }): Promise<Uint8Array> => {
+    const key = await ring.find(kid);
+    if (!key) throw new Error('The key of this token is not known.');
+    return key;
+  };
 
   return {
-    issue: ({ id, role }) =>
-      new SignJWT({ role })
-        .setProtectedHeader({ alg: ALGORITHM, typ: 'JWT' })
+    issue({ id, role }) {
+      const { kid, key } = ring.current();
+      return new SignJWT({ role })
+        .setProtectedHeader({ alg: ALGORITHM, typ: 'JWT', kid })
         .setSubject(id)
         .setIssuer(ISSUER)
         .setIssuedAt()
         .setExpirationTime(`${ACCESS_TOKEN_SECONDS}s`)
-        .sign(key),
+        .sign(key);
+    },
     async verify(token) {
       const good = remembered.get(token);
-      if (good && Date.now() < good.expiresAt) return good.caller;
+      if (good && Date.now() < good.expiresAt && ring.holds(good.kid)) return good.caller;
       remembered.delete(token);
       try {
-        const { payload } = await jwtVerify(token, key, {
+        const { payload, protectedHeader } = await jwtVerify(token, keyOf, {
           algorithms: [ALGORITHM],
           issuer: ISSUER,
           requiredClaims: ['sub', 'exp'],
@@ -56,7 +70,7 @@ export function accessTokens(secret: string): AccessTokens {
         const role = ROLES.find((known) => known === payload.role);
         if (role && payload.sub && UUID.test(payload.sub)) {
           const caller = Object.freeze({ id: payload.sub, role });
-          remembered.set(token, { caller, expiresAt: payload.exp! * 1000 });
+          remembered.set(token, { caller, kid: protectedHeader.kid, expiresAt: payload.exp! * 1000 });
           return caller;
         }
       } catch {

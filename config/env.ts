@@ -51,6 +51,10 @@ const api = shared.extend({
   PORT: port.default(3000),
   SHIP_WITHIN_HOURS: z.coerce.number().positive().default(48),
   JWT_SECRET: z.string().min(32).optional(),
+  JWT_ACCEPTED_SECRETS: z
+    .string()
+    .transform((secrets) => secrets.split(/\s+/).filter(Boolean))
+    .default([]),
   API_WORKER: flag.default(true),
   WORKFLOW_LANE_LIMIT: count.default(32),
   RATE_LIMIT_PER_MINUTE: count.default(3000),

@@ -3,6 +3,7 @@ import type { Order } from '../domain/order.ts';
 import { ORDER_STATUSES, type OrderStatus } from '../domain/states.ts';
 import type { Db } from './connect.ts';
 import { readOrder, selectOrders } from './orders.ts';
+import { lower, startIs } from './prefixes.ts';
 
 export interface OrderFilter {
   status?: OrderStatus | undefined;
@@ -186,11 +187,4 @@ async function findStarting(db: Db, q: string): Promise<{ customers: string[]; o
   return rows[0]!;
 }
 
-const lower = (q: string) => sql`lower(${q}::text)`;
 const upper = (q: string) => sql`upper(${q}::text)`;
-
-const LAST_CHARACTER = '\u{10FFFF}';
-
-/** A prefix as a range, which is read from an index also by a plan that was made without knowing the prefix. */
-const startIs = (column: RawBuilder<unknown>, start: RawBuilder<unknown>) =>
-  sql`${column} collate "C" >= ${start} and ${column} collate "C" < ${start} || ${LAST_CHARACTER}::text`;

@@ -204,7 +204,7 @@ async function insertPlacements(db: Db, placements: Placement[]): Promise<(StepT
       select (notification_ids ->> status)::uuid, 'email', users.email, 'order-' || status, users.language, users.id,
         outcome.id, 'order.' || status
       from outcome join identity.users on users.id = (accepted ->> 'customerId')::uuid
-      where status <> 'pending'
+      where status <> 'pending' and users.email is not null
     ),
     outbox as (
       insert into ordering.outbox (order_id, accepted, claimed_until)

@@ -117,7 +117,7 @@ export async function quoteOrder(
     select
       (select coalesce(jsonb_agg(jsonb_build_object('sku', sku, 'name', name, 'price', price, 'currency', currency)), '[]')
         from catalogue.products where sku = any (${order.skus}::text[]) and active) as prices,
-      exists (select from identity.users where id = ${order.customerId}::uuid and role = 'customer') as customer_exists,
+      exists (select from identity.users where id = ${order.customerId}::uuid and role = 'customer' and deleted_at is null) as customer_exists,
       (select request_hash from ordering.orders where id = ${order.orderId}::uuid) as request_hash
   `.execute(db);
   const { prices, customer_exists: customerExists, request_hash: requestHash } = rows[0]!;

@@ -39,6 +39,7 @@ export async function rotateRefreshToken(
       .select(['token.family', 'token.user_id as userId', 'token.used_at as usedAt', 'owner.role'])
       .select(sql<boolean>`token.expires_at <= now()`.as('expired'))
       .where('token.token_hash', '=', tokenHash)
+      .where('owner.deleted_at', 'is', null)
       .forUpdate('token')
       .executeTakeFirst();
     if (!token || token.expired) return undefined;

@@ -19,12 +19,36 @@ type Json<T extends object> = JSONColumnType<T, string, string>;
 
 interface Users {
   id: string;
-  email: string;
+  email: string | null;
   name: string;
   role: Role;
   password_hash: string | null;
   language: Defaulted<string>;
+  version: Defaulted<number>;
   created_at: Timestamp;
+  updated_at: Timestamp;
+  deleted_at: ColumnType<Date | null, undefined, Date>;
+  erase_at: ColumnType<Date | null, undefined, Date | null>;
+}
+
+interface CustomerAddresses {
+  id: string;
+  customer_id: string;
+  address: Json<Address>;
+  created_at: Timestamp;
+  updated_at: Timestamp;
+}
+
+interface ApiKeys {
+  id: string;
+  name: string;
+  role: Exclude<Role, 'customer'>;
+  key_hash: string;
+  created_by: string;
+  created_at: Timestamp;
+  expires_at: ColumnType<Date | null, Date | null, never>;
+  last_used_at: ColumnType<Date | null, undefined, Date>;
+  revoked_at: ColumnType<Date | null, undefined, Date>;
 }
 
 interface RefreshTokens {
@@ -35,9 +59,11 @@ interface RefreshTokens {
   used_at: ColumnType<Date | null, Date | undefined, Date | null>;
 }
 
-interface SigningSecret {
-  only_one: Defaulted<boolean>;
+interface SigningKeys {
+  kid: string;
   secret: string;
+  created_at: Timestamp;
+  retired_at: ColumnType<Date | null, undefined, Date>;
 }
 
 interface IdempotencyKeys {
@@ -209,7 +235,9 @@ interface Outbox {
 export interface Schema {
   'identity.users': Users;
   'identity.refresh_tokens': RefreshTokens;
-  'identity.signing_secret': SigningSecret;
+  'identity.customer_addresses': CustomerAddresses;
+  'identity.api_keys': ApiKeys;
+  'identity.signing_keys': SigningKeys;
   'identity.idempotency_keys': IdempotencyKeys;
   'catalogue.products': Products;
   'inventory.stock': Stock;

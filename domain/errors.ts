@@ -16,6 +16,7 @@ export const ERRORS = {
   forbidden: { status: 403, title: 'You may not do this' },
   not_found: { status: 404, title: 'There is no such thing' },
   method_not_allowed: { status: 405, title: 'This method is not allowed here' },
+  email_taken: { status: 409, title: 'This email has an account already' },
   invalid_transition: { status: 409, title: 'The order cannot do this now' },
   already_shipped: { status: 409, title: 'Everything was shipped already' },
   not_enough_units: { status: 409, title: 'The order has not so many units left' },

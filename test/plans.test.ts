@@ -1,5 +1,6 @@
 import { sql } from 'kysely';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { listCustomers } from '../db/customers.ts';
 import { listMovements, listStock } from '../db/inventory.ts';
 import { listOrders, type OrderFilter, type OrderPosition } from '../db/order-lists.ts';
 import { findOrder, findOrderByNumber, listOrderEvents } from '../db/orders.ts';
@@ -203,6 +204,22 @@ describe('pages of a list that drops most of what it walks', () => {
     }
     expect(listed).toEqual(await naivelyListed(stack.db, { sku: POPULAR, status: 'rejected' }));
     expect(Math.min(...sizes)).toBeLessThan(100);
+  });
+});
+
+describe('a list of customers walks an index and ends, with', () => {
+  /** Of names, last names and emails 1000 each. */
+  const FOUND = 3_100;
+  test.each([
+    ['', undefined],
+    ['the start of many names', 'customer'],
+    ['the start of many emails', 'c'],
+    ['the last name of one', 'smith'],
+    ['the start of nothing', 'zzzzz'],
+  ])('%s', async (_name, q) => {
+    const after = LONG_AGO;
+    await expectIndexesOnly(q === undefined ? ONE_WALK : FOUND, (db) => listCustomers(db, { ...PAGE, q }));
+    await expectIndexesOnly(FOUND, (db) => listCustomers(db, { ...PAGE, q, after }));
   });
 });
 

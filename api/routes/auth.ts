@@ -1,14 +1,18 @@
 import { randomUUID } from 'node:crypto';
-import { hash, verify } from '@node-rs/argon2';
 import type { Request, Response } from 'express';
-import { ipKeyGenerator, rateLimit } from 'express-rate-limit';
-import pLimit from 'p-limit';
 import { z } from 'zod';
 import type { Db } from '../../db/connect.ts';
+import { type Customer, emailTaken, findCustomer, insertCustomer } from '../../db/customers.ts';
 import { insertRefreshToken, revokeRefreshTokens, rotateRefreshToken } from '../../db/refresh-tokens.ts';
-import { findUserByEmail } from '../../db/users.ts';
+import { findUser, findUserByEmail } from '../../db/users.ts';
 import { OrderPlatformError } from '../../domain/errors.ts';
+import { commandIdFor } from '../../domain/ids.ts';
+import { customer, registration } from '../customer-schemas.ts';
 import { type Endpoint, endpoint } from '../endpoint.ts';
+import type { Passwords } from '../passwords.ts';
+import { etagOf, markReplayed, readIdempotencyKey } from '../preconditions.ts';
+import { addressOf, limitAttempts } from '../rate-limits.ts';
+import type { SharedCounts } from '../shared-counts.ts';
 import {
   ACCESS_TOKEN_SECONDS,
   type AccessTokens,
@@ -18,7 +22,8 @@ import {
 } from '../tokens.ts';
 
 const REFRESH_TOKEN_DAYS = 30;
-const MAX_WAITING_LOGINS = 100;
+/** Registrations that are refused are told by address alone, which many people may share. */
+const REFUSED_REGISTRATIONS = 10;
 
 const tokenPair = z
   .object({
@@ -39,14 +44,76 @@ const refreshToken = z.strictObject({ refreshToken: z.string().max(200) });
 export interface AuthDeps {
   db: Db;
   tokens: AccessTokens;
+  passwords: Passwords;
+  counts: SharedCounts;
   loginLimitPerMinute: number;
 }
 
-export function authEndpoints({ db, tokens, loginLimitPerMinute }: AuthDeps): Endpoint[] {
-  const noSuchUser = hash('a password nobody has');
-  const limitLogins = loginLimiter(loginLimitPerMinute);
-  /** Checking a password is costly by design: a few at a time leave the machine to the orders. */
-  const checks = pLimit(2);
+export function authEndpoints({ db, tokens, passwords, counts, loginLimitPerMinute }: AuthDeps): Endpoint[] {
+  const limitLogins = limitAttempts(
+    counts,
+    'logins',
+    loginLimitPerMinute,
+    'Too many failed logins. Please wait a minute.',
+  );
+  const limitRegistrations = limitAttempts(
+    counts,
+    'registrations',
+    loginLimitPerMinute * REFUSED_REGISTRATIONS,
+    'Too many registrations of emails that have an account. Please wait a minute.',
+  );
+
+  /** The customer that this very request has registered before. Its password is told by its slow hash alone. */
+  const registeredBefore = async (
+    id: string,
+    { name, password }: z.output<typeof registration>,
+  ): Promise<Customer | undefined> => {
+    const user = await findUser(db, id);
+    const found = user && (await findCustomer(db, id));
+    if (!found) return undefined;
+    const isSame =
+      (found.version > 1 || found.name === name) && (await passwords.matches(user.passwordHash, password));
+    if (isSame) return found;
+    throw new OrderPlatformError(
+      'idempotency_key_reused',
+      'This Idempotency-Key was used for a registration with another body.',
+    );
+  };
+
+  const register = async (
+    body: z.output<typeof registration>,
+    request: Request,
+    response: Response,
+  ): Promise<Customer> => {
+    const { email, password, name } = body;
+    const key = readIdempotencyKey(request);
+    const id =
+      key === undefined ? randomUUID() : commandIdFor(email.toLowerCase(), 'POST /v1/auth/register', key);
+    const attempt = await limitRegistrations(request, response, addressOf(request));
+    const passwordHash = await passwords.hash(password);
+    const registered = await insertCustomer(db, { id, email, name, passwordHash });
+    const known = registered ?? (key === undefined ? undefined : await registeredBefore(id, body));
+    if (!known) throw emailTaken();
+    if (!registered) markReplayed(response);
+    attempt.takeBack();
+    return known;
+  };
+
+  /** Failed logins count by account and address together: nobody can lock another one out from elsewhere. */
+  const logIn = async (
+    { email, password }: z.output<typeof credentials>,
+    request: Request,
+    response: Response,
+  ): Promise<Caller> => {
+    const user = await findUserByEmail(db, email);
+    const account = `${email.trim().toLowerCase()} ${addressOf(request)}`;
+    const attempt = await limitLogins(request, response, account);
+    if (!(await passwords.matches(user?.passwordHash, password)) || !user) {
+      throw new OrderPlatformError('invalid_credentials', 'The email or the password is wrong.');
+    }
+    attempt.forgive();
+    return user;
+  };
 
   const newToken = () => {
     const expiresAt = new Date(Date.now() + REFRESH_TOKEN_DAYS * 86_400_000);
@@ -62,6 +129,32 @@ export function authEndpoints({ db, tokens, loginLimitPerMinute }: AuthDeps): En
   return [
     endpoint({
       method: 'post',
+      path: '/v1/auth/register',
+      tag: 'Authentication',
+      summary: 'Register as a customer',
+      access: 'public',
+      body: registration,
+      headers: { 'Idempotency-Key': { description: 'Optional: the same key registers once' } },
+      answers: {
+        201: {
+          description: 'The customer',
+          body: customer,
+          headers: { Location: 'Where it is', ETag: 'Its version' },
+        },
+      },
+      problems: ['email_taken', 'invalid_idempotency_key', 'idempotency_key_reused'],
+      async handle({ body, request, response }) {
+        const registered = await passwords.inTurn(() => register(body, request, response));
+        response
+          .status(201)
+          .setHeader('Location', `/v1/customers/${registered.id}`)
+          .setHeader('ETag', etagOf(registered.version))
+          .setHeader('Cache-Control', 'no-store')
+          .json(registered);
+      },
+    }),
+    endpoint({
+      method: 'post',
       path: '/v1/auth/login',
       tag: 'Authentication',
       summary: 'Log in with email and password',
@@ -70,19 +163,7 @@ export function authEndpoints({ db, tokens, loginLimitPerMinute }: AuthDeps): En
       answers: { 200: { description: 'The tokens', body: tokenPair } },
       problems: ['invalid_credentials', 'validation_failed', 'rate_limited'],
       async handle({ body, request, response }) {
-        const attempt = await limitLogins(request, response, body.email);
-        if (checks.pendingCount >= MAX_WAITING_LOGINS) {
-          response.setHeader('Retry-After', '2');
-          throw new OrderPlatformError('rate_limited', 'Too many logins at once. Please try again.');
-        }
-        const user = await findUserByEmail(db, body.email);
-        const known = await checks(async () =>
-          verify(user?.passwordHash ?? (await noSuchUser), body.password),
-        );
-        if (!user?.passwordHash || !known) {
-          throw new OrderPlatformError('invalid_credentials', 'The email or the password is wrong.');
-        }
-        attempt.forgive();
+        const user = await passwords.inTurn(() => logIn(body, request, response));
         const { token, tokenHash, expiresAt } = newToken();
         await insertRefreshToken(db, { tokenHash, expiresAt, family: randomUUID(), userId: user.id });
         await sendTokens(response, user, token);
@@ -121,29 +202,4 @@ export function authEndpoints({ db, tokens, loginLimitPerMinute }: AuthDeps): En
       },
     }),
   ];
-}
-
-/** Counts the failed logins of an account from an address; too many are `rate_limited` for the rest of a minute. */
-function loginLimiter(limit: number) {
-  const keyOf = (request: Request, email: string) =>
-    `${email.trim().toLowerCase()} ${ipKeyGenerator(request.ip ?? 'unknown')}`;
-  const limiter = rateLimit({
-    windowMs: 60_000,
-    limit,
-    standardHeaders: 'draft-8',
-    legacyHeaders: false,
-    keyGenerator: (request, response) => keyOf(request, response.locals.loginEmail as string),
-    handler: () => {
-      throw new OrderPlatformError('rate_limited', 'Too many failed logins. Please wait a minute.');
-    },
-  });
-  return async (request: Request, response: Response, email: string): Promise<{ forgive(): void }> => {
-    response.locals.loginEmail = email;
-    let failure: unknown;
-    await limiter(request, response, (error?: unknown) => {
-      failure = error;
-    });
-    if (failure) throw failure;
-    return { forgive: () => limiter.resetKey(keyOf(request, email)) };
-  };
 }

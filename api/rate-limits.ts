@@ -1,0 +1,61 @@
+import type { Request, RequestHandler, Response } from 'express';
+import { ipKeyGenerator, rateLimit } from 'express-rate-limit';
+import { OrderPlatformError } from '../domain/errors.ts';
+import type { SharedCounts } from './shared-counts.ts';
+import type { Caller } from './tokens.ts';
+
+const MINUTE = { windowMs: 60_000, standardHeaders: 'draft-8', legacyHeaders: false } as const;
+
+const refuse = (detail: string) => () => {
+  throw new OrderPlatformError('rate_limited', detail);
+};
+
+/** The address of a request; an IPv6 network counts as one. */
+export const addressOf = (request: Request): string => ipKeyGenerator(request.ip ?? 'unknown');
+
+/** Limits the requests of a caller, or, where there is none, of an address, to so many a minute. */
+export const limitRequests = (counts: SharedCounts, limit: number): RequestHandler =>
+  rateLimit({
+    ...MINUTE,
+    limit,
+    store: counts.store(`requests ${limit}`),
+    keyGenerator: (request, response) =>
+      (response.locals.caller as Caller | undefined)?.id ?? addressOf(request),
+    handler: refuse('Too many requests. Please slow down.'),
+  });
+
+/** An attempt that counts until it is taken back. */
+interface Attempt {
+  /** It succeeded: it does not count. */
+  takeBack(): void;
+  /** Neither it nor those before it count. */
+  forgive(): void;
+}
+
+/**
+ * Counts the attempts at something under a key, at most `limit` a minute; one more is `rate_limited`, and the answer says
+ * when to come back.
+ */
+export function limitAttempts(counts: SharedCounts, name: string, limit: number, detail: string) {
+  const store = counts.store(`${name} ${limit}`);
+  const limiter = rateLimit({
+    ...MINUTE,
+    limit,
+    identifier: name,
+    store,
+    keyGenerator: (_request, response) => response.locals.attempted as string,
+    handler: refuse(detail),
+  });
+  return async (request: Request, response: Response, key: string): Promise<Attempt> => {
+    response.locals.attempted = key;
+    let failure: unknown;
+    await limiter(request, response, (error?: unknown) => {
+      failure = error;
+    });
+    if (failure) throw failure;
+    return {
+      takeBack: () => void store.decrement(key),
+      forgive: () => void store.resetKey(key),
+    };
+  };
+}
