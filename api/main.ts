@@ -1,5 +1,6 @@
 import { createServer as createHttpServer } from 'node:http';
 import { apiEnvironment } from '../config/env.ts';
+import { connect } from '../db/connect.ts';
 import { notifyOutcome } from '../db/placement.ts';
 import { signingSecret } from '../db/signing-secret.ts';
 import { openParts } from '../workers/parts.ts';
@@ -13,7 +14,9 @@ import { createOrderReader } from './order-reader.ts';
 import { createPlacing } from './placing.ts';
 import { createPriceMemory } from './price-memory.ts';
 import { authEndpoints } from './routes/auth.ts';
+import { exportEndpoints } from './routes/exports.ts';
 import { healthEndpoints } from './routes/health.ts';
+import { importEndpoints } from './routes/imports.ts';
 import { inventoryEndpoints } from './routes/inventory.ts';
 import { orderEndpoints } from './routes/orders.ts';
 import { paymentEndpoints } from './routes/payments.ts';
@@ -23,6 +26,9 @@ import { shipmentEndpoints } from './routes/shipments.ts';
 import { createServer } from './server.ts';
 import { createStarting, startAlone } from './starting.ts';
 import { accessTokens } from './tokens.ts';
+
+/** So many searches run at once; the others wait, and no order waits for them. */
+const SEARCH_CONNECTIONS = 4;
 
 const environment = apiEnvironment();
 const parts = await openParts('api', { ...environment, eager: environment.API_WORKER });
@@ -80,6 +86,12 @@ const readiness = readinessOf([
   { name: 'smtp', takesOrders: () => false, check: () => mailer.check() },
 ]);
 
+const { db: search } = connect(environment.DATABASE_URL, {
+  max: SEARCH_CONNECTIONS,
+  name: 'holdfast-search',
+  searching: true,
+});
+
 const app = createServer({
   endpoints: [
     ...authEndpoints({ db, tokens, loginLimitPerMinute: environment.LOGIN_LIMIT_PER_MINUTE }),
@@ -88,7 +100,9 @@ const app = createServer({
     ...paymentEndpoints({ db, load, commands, sideflows, readWebhook: companies.readPaymentWebhook, logger }),
     ...returnEndpoints({ db, load, sideflows }),
     ...inventoryEndpoints({ db }),
-    ...productEndpoints({ db }),
+    ...productEndpoints({ db, search }),
+    ...importEndpoints({ db, sideflows, logger }),
+    ...exportEndpoints({ db }),
     ...healthEndpoints({ readiness, metrics: metrics.render }),
   ],
   tokens,
@@ -112,6 +126,7 @@ await untilShutdown(worker, logger, () => {
 });
 await dispatcher.stop();
 await outcomes.close();
+await search.destroy();
 await parts.close();
 logger.info('The API has stopped');
 process.exit();

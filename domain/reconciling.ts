@@ -9,6 +9,7 @@ export const FINDINGS = [
   'stuck_payment',
   'unknown_payment',
   'stuck_notification',
+  'stuck_import',
 ] as const;
 
 /** Something that reconciling found wrong; `healed` says whether it could be put right. */
