@@ -82,7 +82,9 @@ describe('a product', () => {
     const answers = await Promise.all(
       Array.from({ length: 8 }, (_, price) => ask('PATCH', '/LAMP-MATCH', { price }, { 'if-match': '"1"' })),
     );
-    expect(answers.map(({ status }) => status).toSorted()).toEqual([200, ...Array(7).fill(412)]);
+    const wins = answers.filter(({ status }) => status === 200);
+    expect(wins).toHaveLength(1);
+    expect(answers.filter(({ status }) => status === 412)).toHaveLength(7);
   });
 
   test('that was read before is not sent again: 304, until it changes', async () => {

@@ -20,7 +20,7 @@ beforeAll(async () => {
 });
 afterAll(async () => {
   await expectStockAddsUp(stack.db);
-  expect(await leftBehind()).toBe(0);
+  await expectNothingLeftBehind();
   await stack.stop();
 });
 
@@ -74,6 +74,8 @@ async function leftBehind(): Promise<number> {
   `.execute(stack.db);
   return rows[0]!.count;
 }
+
+const expectNothingLeftBehind = async () => expect(await leftBehind()).toBe(0);
 
 describe('products', () => {
   test('come from CSV: with a byte order mark, quoted commas, quotes and lines', async () => {
@@ -342,7 +344,7 @@ describe('a file', () => {
       from generate_series(0, 2) as number
     `.execute(stack.db);
     await stack.temporal.schedule.getHandle('reconcile').trigger();
-    await eventually('it is forgotten', async () => (await leftBehind()) === 0);
+    expect(await eventually('it is forgotten', async () => (await leftBehind()) === 0)).toBe(true);
   });
 
   test('that is too large, empty, or of another kind is told', async () => {
