@@ -4,7 +4,11 @@ import type { Db } from './connect.ts';
 /** The same characters as in catalogue.spaced(): what stands between words. */
 const BETWEEN_WORDS = /[\s!-/:-@[-`{-~]+/u;
 
-const wordsOf = (q: string): string[] => q.toLowerCase().split(BETWEEN_WORDS).filter(Boolean);
+/** Each word costs a look into the index; what comes behind so many is not looked for. */
+const MOST_WORDS = 10;
+
+const wordsOf = (q: string): string[] =>
+  q.toLowerCase().split(BETWEEN_WORDS).filter(Boolean).slice(0, MOST_WORDS);
 
 /** As a tsquery: products that have all words, the last of which may be still being typed. Empty where `q` has no word. */
 export const wordsAsWritten = (q: string): string =>
