@@ -27,6 +27,7 @@ const misspelled = (word: string): string => word[0]! + word[2]! + word[1]! + wo
 /** What people look for, from the index of the search. */
 const SEARCHES: Record<string, (index: number) => string> = {
   'a word': (index) => `q=${pick(THINGS, index)}`,
+  'a word, by relevance': (index) => `q=${pick(THINGS, index)}&sort=relevance`,
   'two words': (index) => `q=${pick(COLOURS, index)}+${pick(THINGS, index)}`,
   'the start of a word': (index) => `q=${pick(THINGS, index).slice(0, 3)}`,
   'a misspelled word': (index) => `q=${pick(COLOURS, index)}+${misspelled(pick(THINGS, index))}`,
@@ -90,7 +91,7 @@ export function printCatalogue({ products, rounds }: CatalogueResults): void {
 export const catalogueRatios = ({ rounds }: CatalogueResults) =>
   Object.keys(SEARCHES).map((name) =>
     figure(
-      `search: ${name}, p95/GET a product`,
+      `search ${name}, p95/read`,
       '',
       2,
       rounds.map(({ product, searches }) => searches[name]!.p95 / product.p95),

@@ -120,7 +120,7 @@ async function inOrder(
 }
 
 /** So many of the products that match are ranked, whichever are found first: what a common word costs is bounded. */
-const MOST_RANKED = 200;
+export const MOST_RANKED = 200;
 
 async function byRelevance(
   db: Db,

@@ -188,8 +188,11 @@ describe('a search', () => {
     expect(await search('walnut tablecloth bookshelf')).toEqual([]);
   });
 
-  test('is by relevance: the name counts for more than the description', async () => {
-    expect((await search('walnut')).slice(0, 2).toSorted()).toEqual(['S-1', 'S-3']);
+  test('is by sku, or by relevance: the name counts for more than the description', async () => {
+    expect(await search('walnut')).toEqual(['S-1', 'S-2', 'S-3', 'S-4']);
+    const best = await search('walnut', '&sort=relevance');
+    expect(best.slice(0, 2).toSorted()).toEqual(['S-1', 'S-3']);
+    expect(best.toSorted()).toEqual(['S-1', 'S-2', 'S-3', 'S-4']);
     expect(await search('walnut', '&sort=price')).toEqual(['S-1', 'S-2', 'S-3', 'S-4']);
     expect(await search('walnut', '&sort=-price')).toEqual(['S-4', 'S-3', 'S-2', 'S-1']);
     expect(await search('walnut', '&sort=newest')).toEqual(['S-4', 'S-3', 'S-2', 'S-1']);

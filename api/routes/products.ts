@@ -8,6 +8,7 @@ import {
   type Facets,
   type ListedProduct,
   listProducts,
+  MOST_RANKED,
   PRODUCT_SORTS,
   type ProductSort,
 } from '../../db/product-lists.ts';
@@ -64,13 +65,13 @@ export function productEndpoints({ db, search }: { db: Db; search: Db }): Endpoi
         category: text(100).optional(),
         minPrice: price.optional(),
         maxPrice: price.optional(),
-        sort: z.enum(PRODUCT_SORTS).optional(),
+        sort: z.enum(PRODUCT_SORTS).default('sku'),
         facets: z.enum(['true', 'false']).optional(),
         ...pageQuery,
       }),
       answers: {
         200: {
-          description: 'A page of products; a search is by relevance unless it says otherwise, a list by sku',
+          description: `A page of products; a list by relevance ends after ${MOST_RANKED}`,
           body: pageOf(product).extend({ facets: facets.optional() }),
           headers: { Link: 'The next page' },
         },
@@ -78,8 +79,7 @@ export function productEndpoints({ db, search }: { db: Db; search: Db }): Endpoi
       problems: ['invalid_query', 'invalid_cursor'],
       async handle({ query, request, response }) {
         const { limit, cursor, sort: wanted, facets: withFacets, ...filter } = query;
-        const relevance = filter.q === undefined ? 'sku' : 'relevance';
-        const sort = wanted === undefined || wanted === 'relevance' ? relevance : wanted;
+        const sort = wanted === 'relevance' && filter.q === undefined ? 'sku' : wanted;
         const after = readCursor(cursor, POSITIONS[sort]);
         const reader = filter.q === undefined ? db : search;
         const rows = await listProducts(reader, filter, {
