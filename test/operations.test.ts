@@ -273,7 +273,7 @@ describe('a method that a path does not take', () => {
     ['POST', `/v1/orders/${randomUUID()}/payments`, ['GET', 'HEAD']],
     ['DELETE', `/v1/shipments/${randomUUID()}`, ['GET', 'HEAD', 'PATCH']],
     ['GET', '/v1/payments/mock/webhook', ['POST']],
-    ['POST', '/v1/products/MOUSE-WL', ['GET', 'HEAD']],
+    ['POST', '/v1/products/MOUSE-WL', ['DELETE', 'GET', 'HEAD', 'PATCH', 'PUT']],
     ['PATCH', '/v1/inventory/MOUSE-WL', ['DELETE', 'GET', 'HEAD', 'PUT']],
     ['POST', '/v1/inventory/summary', ['DELETE', 'GET', 'HEAD', 'PUT']],
     ['GET', '/v1/auth/login', ['POST']],
