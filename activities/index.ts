@@ -1,3 +1,4 @@
+import { createImportActivities } from './imports.ts';
 import { createNotificationActivities, type NotificationActivityDeps } from './notifications.ts';
 import { createOrderActivities, type OrderActivityDeps } from './orders.ts';
 import { createPlacing, type PlacingDeps } from './placing.ts';
@@ -20,6 +21,7 @@ export function createActivities(deps: Deps) {
     ...notifications,
     placeOrder,
     ...createOrderActivities({ ...deps, send }, steps),
+    ...createImportActivities(deps),
     ...createReconcileActivities(deps),
   };
   return { activities, placeAhead };

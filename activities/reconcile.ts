@@ -3,6 +3,7 @@ import type { SideWorkflows } from '../client/side-workflows.ts';
 import type { OrderWorkflows } from '../client/order-workflows.ts';
 import type { Db } from '../db/connect.ts';
 import { dueErasures, eraseTraces } from '../db/erasure.ts';
+import { discardAbandonedUploads } from '../db/imports.ts';
 import { takeStep } from '../db/order-steps.ts';
 import { findOrderRecord, recordEvent, recordRestart } from '../db/orders.ts';
 import { isWaiting } from '../db/outbox.ts';
@@ -26,6 +27,8 @@ const BROKEN = 1_000;
 const PART = 100;
 /** What has waited for so long is nobody's work any more. */
 const STUCK_SECONDS = 60;
+/** No file is sent for so long. */
+const ABANDONED_HOURS = 24;
 const LOOK_BACK_MS = 3_600_000;
 const HEARTBEAT_MS = 5_000;
 
@@ -148,6 +151,13 @@ export function createReconcileActivities({ db, payments, workflows, sideflows }
     }
   }
 
+  async function* stuckImports(): AsyncGenerator<Finding> {
+    for (const { id, type } of await wrong.stuckImports(db, STUCK_SECONDS, PART)) {
+      if (await sideflows.startImport(id, type)) yield { kind: 'stuck_import', subject: id, healed: true };
+    }
+    await discardAbandonedUploads(db, ABANDONED_HOURS);
+  }
+
   return {
     /**
      * Looks for what is wrong in spite of all, puts right what can safely be, and answers with how much it found of each
@@ -167,6 +177,7 @@ export function createReconcileActivities({ db, payments, workflows, sideflows }
         unknownPayments,
         stuckNotifications,
         dueTraces,
+        stuckImports,
       ];
       for (const part of parts) {
         try {

@@ -31,12 +31,12 @@ export function acceptOrder({
       : [{ pointer: `/lines/${index}/sku`, detail: `There is no product ${line.sku}.` }],
   );
   if (!quote.customerExists) errors.push({ pointer: '/customerId', detail: 'There is no such customer.' });
-  const currencies = new Set(quote.prices.map((price) => price.currency));
-  if (currencies.size > 1) {
-    errors.push({
-      pointer: '/lines',
-      detail: `One order has one currency, not ${[...currencies].join(' and ')}.`,
-    });
+  const currencies = request.lines.map((line) => prices.get(line.sku)?.currency);
+  const currency = currencies.find((known) => known !== undefined);
+  const other = currencies.findIndex((known) => known !== undefined && known !== currency);
+  if (other !== -1) {
+    const detail = `One order has one currency, not ${currency} and ${currencies[other]}.`;
+    errors.push({ pointer: `/lines/${other}/sku`, detail });
   }
   const first = errors[0];
   if (first)
@@ -49,6 +49,12 @@ export function acceptOrder({
     return { id: lineIdFor(orderId, sku), sku, name, quantity, unitPrice: price };
   });
   const total = lines.reduce((sum, line) => sum + line.unitPrice * line.quantity, 0);
+  if (!Number.isSafeInteger(total)) {
+    const detail = 'The total is more than an order can have.';
+    throw new OrderPlatformError('validation_failed', `/lines: ${detail}`, {
+      errors: [{ pointer: '/lines', detail }],
+    });
+  }
   if (request.expectedTotal !== undefined && request.expectedTotal !== total) {
     throw new OrderPlatformError(
       'price_changed',
@@ -67,7 +73,7 @@ export function acceptOrder({
     placedAt: placedAt.toISOString(),
     requestHash,
     lines,
-    currency: [...currencies][0]!,
+    currency: currency!,
     total,
     shippingAddress: request.shippingAddress,
     payment: request.payment,

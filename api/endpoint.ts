@@ -1,6 +1,7 @@
 import express, { type Request, type RequestHandler, type Response, type Router } from 'express';
 import type { z } from 'zod';
-import { type ErrorCode, type FieldError, OrderPlatformError } from '../domain/errors.ts';
+import { type ErrorCode, OrderPlatformError } from '../domain/errors.ts';
+import { fieldErrors } from '../domain/fields.ts';
 import { type Role, ROLES } from '../domain/roles.ts';
 import type { Callers } from './callers.ts';
 import type { Caller } from './tokens.ts';
@@ -26,7 +27,7 @@ export const STAFF = ['staff', 'admin'] as const;
 export interface Answer {
   description: string;
   body?: z.ZodType;
-  contentType?: string;
+  contentType?: string | readonly string[];
   headers?: Record<string, string>;
 }
 
@@ -50,6 +51,8 @@ export interface Endpoint<
   bodyOptional?: boolean;
   /** The handler gets the body as it came over the wire, in `request.body`: a Buffer. */
   raw?: true;
+  /** The handler reads the body itself, as it comes, from `request`; it has one of these media types. */
+  stream?: readonly string[];
   /** Not counted by the rate limit: probes come from the platform, whatever else its address does. */
   unlimited?: true;
   headers?: Record<string, { description: string; required?: boolean }>;
@@ -102,7 +105,13 @@ export function mount(router: Router, callers: Callers, limit: RequestHandler, d
     }
     next();
   };
-  const read = definition.raw ? [readRaw] : definition.body ? [requireJson, parseJson] : [];
+  const read = definition.raw
+    ? [readRaw]
+    : definition.body
+      ? [requireJson, parseJson]
+      : definition.stream
+        ? [requireType(definition.stream)]
+        : [];
   const handle: RequestHandler = async (request, response) => {
     await definition.handle({
       params: definition.params && parseParams(definition.params, request.params),
@@ -125,6 +134,22 @@ const requireJson: RequestHandler = (request, _response, next) => {
   }
   next();
 };
+
+const requireType =
+  (types: readonly string[]): RequestHandler =>
+  (request, _response, next) => {
+    const { 'content-type': type = '', 'content-encoding': encoding = 'identity' } = request.headers;
+    const [name = '', ...parameters] = type.split(';').map((part) => part.trim().toLowerCase());
+    const charset = parameters.find((parameter) => parameter.startsWith('charset=')) ?? 'charset=utf-8';
+    const readable = /^charset="?utf-?8"?$/.test(charset) && encoding === 'identity';
+    if (!types.includes(name) || !readable) {
+      throw new OrderPlatformError(
+        'unsupported_media_type',
+        `Send the body as ${types.join(' or ')}, in UTF-8, not compressed.`,
+      );
+    }
+    next();
+  };
 
 /** A malformed id names nothing that exists. */
 function parseParams(schema: z.ZodObject, params: unknown): Record<string, unknown> {
@@ -158,17 +183,3 @@ function parseBody(definition: Endpoint, body: unknown): unknown {
     { errors },
   );
 }
-
-const fieldErrors = (error: z.ZodError): FieldError[] =>
-  error.issues.flatMap((issue): FieldError[] =>
-    issue.code === 'unrecognized_keys'
-      ? issue.keys.map((key) => ({
-          pointer: pointerTo([...issue.path, key]),
-          detail: 'This field is not known.',
-        }))
-      : [{ pointer: pointerTo(issue.path), detail: issue.message }],
-  );
-
-/** RFC 6901. */
-const pointerTo = (path: PropertyKey[]): string =>
-  path.map((part) => `/${String(part).replaceAll('~', '~0').replaceAll('/', '~1')}`).join('');

@@ -1,5 +1,6 @@
 import { createServer as createHttpServer } from 'node:http';
 import { apiEnvironment } from '../config/env.ts';
+import { connect } from '../db/connect.ts';
 import { notifyOutcome } from '../db/placement.ts';
 import { openParts } from '../workers/parts.ts';
 import { untilShutdown } from '../workers/shutdown.ts';
@@ -21,7 +22,9 @@ import { apiKeyEndpoints } from './routes/api-keys.ts';
 import { authEndpoints } from './routes/auth.ts';
 import { customerAddressEndpoints } from './routes/customer-addresses.ts';
 import { customerEndpoints } from './routes/customers.ts';
+import { exportEndpoints } from './routes/exports.ts';
 import { healthEndpoints } from './routes/health.ts';
+import { importEndpoints } from './routes/imports.ts';
 import { inventoryEndpoints } from './routes/inventory.ts';
 import { orderEndpoints } from './routes/orders.ts';
 import { paymentEndpoints } from './routes/payments.ts';
@@ -35,6 +38,8 @@ import { accessTokens } from './tokens.ts';
 
 /** How soon this process knows of a new signing key, and of an account that was deleted, through another one. */
 const KEEP_UP_MS = 2_000;
+/** So many searches run at once; the others wait, and no order waits for them. */
+const SEARCH_CONNECTIONS = 4;
 
 const environment = apiEnvironment();
 const parts = await openParts('api', { ...environment, eager: environment.API_WORKER });
@@ -105,6 +110,12 @@ const readiness = readinessOf([
   { name: 'smtp', takesOrders: () => false, check: () => mailer.check() },
 ]);
 
+const { db: search } = connect(environment.DATABASE_URL, {
+  max: SEARCH_CONNECTIONS,
+  name: 'holdfast-search',
+  searching: true,
+});
+
 const app = createServer({
   endpoints: [
     ...authEndpoints({
@@ -122,7 +133,9 @@ const app = createServer({
     ...paymentEndpoints({ db, load, commands, sideflows, readWebhook: companies.readPaymentWebhook, logger }),
     ...returnEndpoints({ db, load, sideflows }),
     ...inventoryEndpoints({ db }),
-    ...productEndpoints({ db }),
+    ...productEndpoints({ db, search }),
+    ...importEndpoints({ db, sideflows, logger }),
+    ...exportEndpoints({ db }),
     ...healthEndpoints({ readiness, metrics: metrics.render }),
   ],
   callers,
@@ -146,6 +159,7 @@ await untilShutdown(worker, logger, () => {
 });
 await Promise.all([dispatcher.stop(), keepingUp.stop(), counts.stop()]);
 await outcomes.close();
+await search.destroy();
 await parts.close();
 logger.info('The API has stopped');
 process.exit();

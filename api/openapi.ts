@@ -52,6 +52,12 @@ function describe(definition: Endpoint): Parameters<OpenAPIRegistry['registerPat
           content: { 'application/json': { schema: definition.body } },
         },
       }),
+      ...(definition.stream && {
+        body: {
+          required: true,
+          content: Object.fromEntries(definition.stream.map((type) => [type, { schema: z.string() }])),
+        },
+      }),
     },
     responses: { ...answersOf(definition), ...problemsOf(definition) },
   };
@@ -71,7 +77,9 @@ const answersOf = ({ answers }: Endpoint) =>
       {
         description: answer.description,
         ...(answer.body && {
-          content: { [answer.contentType ?? 'application/json']: { schema: answer.body } },
+          content: Object.fromEntries(
+            [answer.contentType ?? 'application/json'].flat().map((type) => [type, { schema: answer.body! }]),
+          ),
         }),
         ...(answer.headers && {
           headers: Object.fromEntries(
@@ -93,8 +101,9 @@ function problemsOf(definition: Endpoint) {
     'unavailable',
   ]);
   if (definition.access !== 'public') codes.add('unauthenticated').add('forbidden');
-  if (definition.body || definition.raw) codes.add('payload_too_large').add('unsupported_media_type');
-  if (definition.raw) codes.add('invalid_request');
+  if (definition.body || definition.raw || definition.stream)
+    codes.add('payload_too_large').add('unsupported_media_type');
+  if (definition.raw || definition.stream) codes.add('invalid_request');
   if (definition.body) codes.add('invalid_json').add('validation_failed');
   if (definition.params) codes.add('not_found');
   const byStatus = new Map<number, ErrorCode[]>();

@@ -33,12 +33,20 @@ export function readCursor<T>(cursor: string | undefined, position: z.ZodType<T>
 /**
  * Sends a page of a list. `rows` were read with one more than `limit`, which tells whether there is a next page; its
  * cursor is `positionOf` the last row sent, and a `Link` header (RFC 8288) leads to it. A list that was not read to its
- * end, although its rows are too few, says where to `goOnAfter`.
+ * end, although its rows are too few, says where to `goOnAfter`. Rows are shown as `present` makes them, and what is
+ * `beside` the page is sent with it.
  */
 export function sendPage<T>(
   request: Request,
   response: Response,
-  page: { rows: T[]; limit: number; positionOf: (row: T) => unknown; goOnAfter?: unknown },
+  page: {
+    rows: T[];
+    limit: number;
+    positionOf: (row: T) => unknown;
+    goOnAfter?: unknown;
+    present?: (row: T) => unknown;
+    beside?: object | undefined;
+  },
 ): void {
   const data = page.rows.slice(0, page.limit);
   const last = data.at(-1);
@@ -50,5 +58,6 @@ export function sendPage<T>(
     url.searchParams.set('cursor', nextCursor);
     response.setHeader('Link', `<${url.pathname}${url.search}>; rel="next"`);
   }
-  response.json({ data, nextCursor });
+  const shown = page.present ? data.map(page.present) : data;
+  response.json({ data: shown, nextCursor, ...page.beside });
 }

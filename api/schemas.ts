@@ -1,27 +1,7 @@
 import { z } from 'zod';
+import { text } from '../domain/fields.ts';
 
-/** Text that every store takes: well formed Unicode, no control characters, trimmed, not empty. */
-export const text = (max: number) =>
-  z
-    .string()
-    .trim()
-    .min(1)
-    .max(max)
-    .refine(
-      (value) => !/[\p{Cc}\p{Surrogate}]/u.test(value),
-      'Control characters and broken Unicode are not allowed',
-    );
-
-/** Text that may have several lines. */
-export const prose = (max: number) =>
-  z
-    .string()
-    .trim()
-    .max(max)
-    .refine(
-      (value) => !/[\p{Cc}\p{Surrogate}]/u.test(value.replaceAll(/[\n\r\t]/g, '')),
-      'Control characters and broken Unicode are not allowed',
-    );
+export { currency, money, prose, sku, text } from '../domain/fields.ts';
 
 /** A whole number in a query, in plain digits. */
 export const queryInteger = (min: number, max: number) =>
@@ -31,25 +11,8 @@ export const queryInteger = (min: number, max: number) =>
     .transform(Number)
     .pipe(z.int().min(min).max(max));
 
-export const sku = z
-  .string()
-  .regex(
-    /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/,
-    'A sku has 1 to 64 letters, digits, dots, dashes or underscores',
-  );
-
 export const uuid = z.guid().transform((value) => value.toLowerCase());
 export const timestamp = z.iso.datetime({ offset: true });
-export const currency = z
-  .string()
-  .regex(/^[A-Z]{3}$/)
-  .meta({ description: 'ISO 4217', example: 'USD' });
-export const money = z
-  .int()
-  .min(0)
-  .max(1_000_000_000_000)
-  .meta({ description: 'In minor units of the currency' });
-
 export const address = z
   .strictObject({
     name: text(200),

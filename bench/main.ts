@@ -1,5 +1,6 @@
 import { parseArgs } from 'node:util';
 import { fail, paint, say, step, warn } from '../dev/report.ts';
+import { measureCatalogue } from './catalogue.ts';
 import { writeDocs } from './docs.ts';
 import { describeMachine } from './machine.ts';
 import { measureOrders } from './order-rounds.ts';
@@ -57,7 +58,8 @@ async function main(): Promise<void> {
       measurePlacements(await running.createDatabase('hot')),
     );
     const reads = await onPlatform((running) => measureReads(running, options));
-    const results = { at: new Date().toISOString(), machine, orders, placements, reads };
+    const catalogue = await onPlatform((running) => measureCatalogue(running, options));
+    const results = { at: new Date().toISOString(), machine, orders, placements, reads, catalogue };
     printResults(results);
     if (earlier) printComparison(earlier, results);
     if (options.docs) writeDocs(results);

@@ -163,7 +163,7 @@ async function readsOf({ url, databaseUrl }: Server): Promise<Record<string, Rea
 }
 
 /** A load generator that reads from the server with this pid. */
-async function startReader(running: Platform, load: ReadLoad, pid: number) {
+export async function startReader(running: Platform, load: ReadLoad, pid: number) {
   const environment = { ...process.env, READ_LOAD: JSON.stringify(load) };
   const generator = await startGenerator(
     new URL('read-load.ts', import.meta.url),

@@ -1,6 +1,7 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { paint, say } from '../dev/report.ts';
+import { type CatalogueResults, catalogueRatios, printCatalogue } from './catalogue.ts';
 import type { Counts } from './checks.ts';
 import { describe, type Figure, figure } from './figures.ts';
 import type { HistoryCost } from './histories.ts';
@@ -21,6 +22,8 @@ export interface Results {
   orders: OrderResults;
   placements: PlacementResults;
   reads: ReadResults;
+  /** Earlier runs had none. */
+  catalogue?: CatalogueResults;
 }
 
 export interface OrderResults {
@@ -39,7 +42,7 @@ export interface OrderResults {
 }
 
 export function printResults(results: Results): void {
-  const { machine, orders, placements, reads } = results;
+  const { machine, orders, placements, reads, catalogue } = results;
   const { versions, memory, histories, counts, lanes, open } = orders;
   heading('Machine');
   say(
@@ -97,6 +100,7 @@ export function printResults(results: Results): void {
   for (const each of figuresOf(results)) say(`  ${describe(each)}`);
   printPlacements(placements);
   printReads(reads);
+  if (catalogue) printCatalogue(catalogue);
 
   heading('Ratios');
   for (const each of ratiosOf(results)) say(`  ${paint.bold(describe(each))}`);
@@ -184,7 +188,7 @@ const figuresOf = ({ orders: { many, one, bursts } }: Results): Figure[] => [
 ];
 
 /** Of the two halves of the same round, one right after the other: a busy machine slows down both. */
-const ratiosOf = ({ orders: { many, one, bursts }, placements, reads }: Results): Figure[] => [
+const ratiosOf = ({ orders: { many, one, bursts }, placements, reads, catalogue }: Results): Figure[] => [
   figure(
     'order/bare workflow, 1 client, p99',
     '',
@@ -229,6 +233,7 @@ const ratiosOf = ({ orders: { many, one, bursts }, placements, reads }: Results)
       rounds.map((round) => round.many.p95 / round.few.p95),
     ),
   ),
+  ...(catalogue ? catalogueRatios(catalogue) : []),
 ];
 
 export function printComparison(before: Results, after: Results): void {

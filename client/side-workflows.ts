@@ -6,6 +6,8 @@ import {
 import type { PaymentStatus } from '../domain/payments.ts';
 import { type Return, type ReturnCommand, returnWorkflowId } from '../domain/returns.ts';
 import {
+  IMPORT_WORKFLOW,
+  importWorkflowId,
   NOTIFICATION_WORKFLOW,
   notificationWorkflowId,
   type PaymentNews,
@@ -31,6 +33,8 @@ export interface SideWorkflows {
   startReturn(returned: Return, number: string): Promise<boolean>;
   /** Starts to send a notification again and again; false where that is under way already. */
   startNotification(notificationId: string): Promise<boolean>;
+  /** Starts to take the rows of a file; false where that is under way already. */
+  startImport(importId: string, type: string): Promise<boolean>;
   /** Takes a return one step on; `closed` when its workflow does not run. Throws the domain error of a refusal. */
   advanceReturn(
     returnId: string,
@@ -91,6 +95,13 @@ export function createSideWorkflows(client: Client): SideWorkflows {
         workflowId: notificationWorkflowId(id),
         args: [id],
         staticSummary: 'A message that has waited too long',
+      }),
+
+    startImport: (id, type) =>
+      start(IMPORT_WORKFLOW, {
+        workflowId: importWorkflowId(id),
+        args: [id],
+        staticSummary: `Import of ${type}`,
       }),
 
     async advanceReturn(returnId, command, sent, waitMs) {

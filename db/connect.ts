@@ -48,24 +48,36 @@ class PreparingClient extends pg.Client {
  * Every statement reads by key or walks an index in its order, which a bitmap loses: Postgres would read and sort all that
  * a customer ever ordered for one page of it, where its statistics say that this is not much.
  */
-const PLANNER = '-c enable_bitmapscan=off';
+const WALKING = '-c enable_bitmapscan=off';
+
+/**
+ * A search by words is planned anew each time: what it should read depends on how common its words are. The catalogue is
+ * in memory, so that rows are to be counted rather than pages.
+ */
+const SEARCHING = [
+  '-c plan_cache_mode=force_custom_plan',
+  '-c enable_seqscan=off',
+  '-c seq_page_cost=0.1',
+  '-c random_page_cost=0.1',
+].join(' ');
 
 /**
  * A pool of connections and the query builder on it. Statements are bounded in time, so that a lost server or a
- * stuck lock becomes an error and never a hanging caller; a migration may take its time and says 0.
+ * stuck lock becomes an error and never a hanging caller; a migration may take its time and says 0. Statements are planned
+ * for walking indexes, or, with `searching`, for finding words.
  */
 export function connect(
   url: string,
-  options: { max: number; name: string; statementSeconds?: number },
+  options: { max: number; name: string; statementSeconds?: number; searching?: boolean },
 ): { db: Db; pool: pg.Pool } {
-  const { statementSeconds = 10 } = options;
+  const { statementSeconds = 10, searching = false } = options;
   const pool = new pg.Pool({
     Client: PreparingClient,
     connectionString: url,
     max: options.max,
     types,
     application_name: options.name,
-    options: PLANNER,
+    options: searching ? SEARCHING : WALKING,
     connectionTimeoutMillis: 5_000,
     statement_timeout: statementSeconds * 1000,
     query_timeout: statementSeconds * 1200,

@@ -205,3 +205,10 @@ const recordAdjustment = (trx: Trx, after: StockLevel, quantity: number, reason:
       reserved_after: after.reserved,
     })
     .execute();
+
+/** Names who hears of stock that runs low or comes back. */
+export const setStockManager = (db: Db, email: string) =>
+  sql`
+    insert into inventory.stock_manager (email) values (${email})
+    on conflict (only_one) do update set email = excluded.email where stock_manager.email <> excluded.email
+  `.execute(db);

@@ -1,4 +1,4 @@
-import { type SqlBool, sql } from 'kysely';
+import { sql } from 'kysely';
 import type { Db } from './connect.ts';
 
 export interface Product {
@@ -15,16 +15,7 @@ export interface Product {
   updatedAt: string;
 }
 
-export interface ProductFilter {
-  q?: string | undefined;
-  category?: string | undefined;
-  minPrice?: number | undefined;
-  maxPrice?: number | undefined;
-}
-
-export type ProductSort = 'sku' | 'price' | '-price' | 'name';
-
-const productColumns = [
+export const productColumns = [
   'sku',
   'name',
   'description',
@@ -38,7 +29,7 @@ const productColumns = [
   'updated_at as updatedAt',
 ] as const;
 
-const toProduct = <T extends { createdAt: Date; updatedAt: Date }>(row: T) => ({
+export const toProduct = <T extends { createdAt: Date; updatedAt: Date }>(row: T) => ({
   ...row,
   createdAt: row.createdAt.toISOString(),
   updatedAt: row.updatedAt.toISOString(),
@@ -52,43 +43,6 @@ export async function findProduct(db: Db, sku: string): Promise<Product | undefi
     .where('sku', '=', sku)
     .executeTakeFirst();
   return row && toProduct(row);
-}
-
-/** The active products that match, in the given order (then by sku), from behind the position `after`. */
-export async function listProducts(
-  db: Db,
-  filter: ProductFilter,
-  page: { sort: ProductSort; limit: number; after?: { value: string | number; sku: string } | undefined },
-): Promise<Product[]> {
-  const column = page.sort === '-price' ? 'price' : page.sort;
-  const descending = page.sort === '-price';
-  const rows = await db
-    .selectFrom('catalogue.products')
-    .select(productColumns)
-    .where(sql<SqlBool>`active`)
-    .$if(filter.q !== undefined, (query) => {
-      const pattern = `%${filter.q!.replaceAll(/[\\%_]/g, String.raw`\$&`)}%`;
-      return query.where(({ or, eb }) =>
-        or([eb('name', 'ilike', pattern), eb('sku', 'ilike', pattern), eb('description', 'ilike', pattern)]),
-      );
-    })
-    .$if(filter.category !== undefined, (query) => query.where('category', '=', filter.category!))
-    .$if(filter.minPrice !== undefined, (query) => query.where('price', '>=', filter.minPrice!))
-    .$if(filter.maxPrice !== undefined, (query) => query.where('price', '<=', filter.maxPrice!))
-    .$if(page.after !== undefined, (query) => {
-      const { value, sku } = page.after!;
-      const position = sql.ref(column);
-      return query.where(
-        descending
-          ? sql<SqlBool>`${position} <= ${value} and (${position} < ${value} or sku > ${sku})`
-          : sql<SqlBool>`(${position}, sku) > (${value}, ${sku})`,
-      );
-    })
-    .orderBy(column, descending ? 'desc' : 'asc')
-    .orderBy('sku')
-    .limit(page.limit)
-    .execute();
-  return rows.map(toProduct);
 }
 
 /** What a product costs now, for the active ones of these skus. */

@@ -193,6 +193,21 @@ export async function stuckNotifications(
   return rows;
 }
 
+/** Imports that have not got on for longer than `seconds`. */
+export async function stuckImports(
+  db: Db,
+  seconds: number,
+  limit: number,
+): Promise<{ id: string; type: string }[]> {
+  const { rows } = await sql<{ id: string; type: string }>`
+    select id, type from importing.imports
+    where status = 'running' and updated_at < now() - make_interval(secs => ${seconds})
+    order by updated_at
+    limit ${limit}
+  `.execute(db);
+  return rows;
+}
+
 /** Those of these payment ids that are not in the books. */
 export async function unknownPayments(db: Db, ids: string[]): Promise<string[]> {
   if (ids.length === 0) return [];

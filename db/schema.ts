@@ -1,4 +1,5 @@
 import type { ColumnType, Generated, JSONColumnType } from 'kysely';
+import type { ImportFormat, ImportStatus, ImportType, RowError } from '../domain/imports.ts';
 import type { Role } from '../domain/roles.ts';
 import type {
   Address,
@@ -88,6 +89,10 @@ interface Products {
   updated_at: Timestamp;
 }
 
+interface Words {
+  word: string;
+}
+
 interface Stock {
   sku: string;
   on_hand: number;
@@ -109,6 +114,31 @@ interface Movements {
   on_hand_after: number;
   reserved_after: number;
   at: Timestamp;
+}
+
+interface StockManager {
+  only_one: Defaulted<boolean>;
+  email: string;
+}
+
+interface Chunks {
+  upload_id: string;
+  number: number;
+  content: Buffer;
+  created_at: Timestamp;
+}
+
+interface Imports {
+  id: string;
+  upload_id: string;
+  type: ImportType;
+  format: ImportFormat;
+  status: Defaulted<ImportStatus>;
+  processed: Defaulted<number>;
+  failed: Defaulted<number>;
+  errors: JSONColumnType<RowError[], string | undefined, string>;
+  created_at: Timestamp;
+  updated_at: Timestamp;
 }
 
 interface Orders {
@@ -240,8 +270,12 @@ export interface Schema {
   'identity.signing_keys': SigningKeys;
   'identity.idempotency_keys': IdempotencyKeys;
   'catalogue.products': Products;
+  'catalogue.words': Words;
   'inventory.stock': Stock;
   'inventory.movements': Movements;
+  'inventory.stock_manager': StockManager;
+  'importing.chunks': Chunks;
+  'importing.imports': Imports;
   'ordering.orders': Orders;
   'ordering.order_lines': OrderLines;
   'ordering.order_events': OrderEvents;

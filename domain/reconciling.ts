@@ -10,6 +10,7 @@ export const FINDINGS = [
   'unknown_payment',
   'stuck_notification',
   'unerased_customer',
+  'stuck_import',
 ] as const;
 
 /** Something that reconciling found wrong; `healed` says whether it could be put right. */

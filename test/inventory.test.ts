@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { sql } from 'kysely';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Movement, StockLevel } from '../db/inventory.ts';
 import { type Answer, type Api, orderOf } from './harness/http.ts';
@@ -468,6 +469,120 @@ describe('an order on its way', () => {
     expect((await ask('DELETE', '/ON-ITS-WAY')).status).toBe(204);
     await returning(orderId, lineId, 1);
     expect((await ask('GET', '/ON-ITS-WAY')).body).toMatchObject({ onHand: 1, reserved: 0, available: 1 });
+  });
+});
+
+describe('the stock manager', () => {
+  /** What was told of a sku, oldest first. */
+  const told = async (sku: string) => {
+    const { rows } = await sql<{ id: string; template: string; available: number }>`
+      select id, template, (variables ->> 'available')::int as available from messaging.notifications
+      where variables ->> 'sku' = ${sku} and recipient = 'stock@example.com' order by created_at, available desc
+    `.execute(stack.db);
+    return rows;
+  };
+  const hears = async (sku: string) =>
+    (await told(sku)).map(({ template, available }) => [template, available]);
+
+  test('hears once when stock comes down to its threshold, by whatever way, and again the next time', async () => {
+    const first = await reserved('TELL-LOW', 10, 3);
+    await put('TELL-LOW', { onHand: 10, lowStockThreshold: 5 });
+    expect(await hears('TELL-LOW')).toEqual([]);
+    const { body: second } = await stack.api.place(
+      stack.tokens.john,
+      orderOf([{ sku: 'TELL-LOW', quantity: 2 }]),
+    );
+    expect(await hears('TELL-LOW')).toEqual([['low-stock', 5]]);
+    await adjust('TELL-LOW', -1);
+    await stack.api.place(stack.tokens.john, orderOf([{ sku: 'TELL-LOW', quantity: 1000 }]));
+    expect(await hears('TELL-LOW')).toHaveLength(1);
+    await stack.api.request('DELETE', `/v1/orders/${first}`, { token: stack.tokens.john });
+    await stack.api.request('DELETE', `/v1/orders/${second.id}`, { token: stack.tokens.john });
+    await put('TELL-LOW', { onHand: 4 });
+    expect(await hears('TELL-LOW')).toEqual([
+      ['low-stock', 5],
+      ['low-stock', 4],
+    ]);
+  });
+
+  test('hears once of the last unit of many that are bought at once', async () => {
+    await reserved('TELL-MANY', 20, 1);
+    await put('TELL-MANY', { onHand: 20, lowStockThreshold: 10 });
+    await Promise.all(
+      Array.from({ length: 18 }, () =>
+        stack.api.place(stack.tokens.john, orderOf([{ sku: 'TELL-MANY', quantity: 1 }])),
+      ),
+    );
+    expect(await told('TELL-MANY')).toHaveLength(1);
+  });
+
+  test('hears when it is back, but not of what is new', async () => {
+    await put('TELL-BACK', { onHand: 3 });
+    expect(await hears('TELL-BACK')).toEqual([]);
+    await adjust('TELL-BACK', -3);
+    await adjust('TELL-BACK', 2);
+    await adjust('TELL-BACK', 1);
+    expect(await hears('TELL-BACK')).toEqual([['back-in-stock', 2]]);
+    await put('TELL-BACK', { onHand: 0 });
+    await put('TELL-BACK', { onHand: 9, lowStockThreshold: 1 });
+    expect(await hears('TELL-BACK')).toEqual([
+      ['back-in-stock', 2],
+      ['back-in-stock', 9],
+    ]);
+    await adjust('TELL-BACK', -9);
+    const mails = await told('TELL-BACK');
+    for (const { id, template } of mails.slice(-2)) {
+      const options = { workflowId: `notification-${id}`, taskQueue: 'orders', args: [id] };
+      expect(await stack.temporal.workflow.execute('notification', options)).toBe('sent');
+      const subject = template === 'low-stock' ? 'Low stock: TELL-BACK' : 'Back in stock: TELL-BACK';
+      expect((await stack.mailsAbout(subject)).at(-1)?.text).toMatch(/TELL-BACK.*available/);
+    }
+  });
+});
+
+describe('the ledger alone', () => {
+  test('is enough to rebuild both counters after a mixed life', async () => {
+    const staff = { token: stack.tokens.staff };
+    const send = async (path: string, body: unknown = {}) => {
+      const answer = await api.request('POST', path, { ...staff, body });
+      expect(answer.status, JSON.stringify(answer.body)).toBeLessThan(300);
+      return answer.body;
+    };
+    const order = await reserved('LIFE', 20, 6);
+    const { lines } = (await api.request('GET', `/v1/orders/${order}`, staff)).body;
+    const units = (quantity: number) => [{ lineId: lines[0].id, quantity }];
+    await adjust('LIFE', 5);
+    await send(`/v1/orders/${order}/cancel`, { lines: units(1) });
+    const { id } = await send(`/v1/orders/${order}/shipments`, { carrier: 'UPS', lines: units(3) });
+    await put('LIFE', { onHand: 12 });
+    await send(`/v1/shipments/${id}/deliver`);
+    const returned = await send(`/v1/orders/${order}/returns`, { lines: units(2), reason: 'broken' });
+    await send(`/v1/returns/${returned.id}/approve`);
+    await send(`/v1/returns/${returned.id}/receive`);
+    await stack.api.place(stack.tokens.jane, orderOf([{ sku: 'LIFE', quantity: 4 }]));
+    await stack.api.place(stack.tokens.jane, orderOf([{ sku: 'LIFE', quantity: 400 }]));
+    await adjust('LIFE', -1);
+
+    const { rows } = await sql<{ onHand: number; reserved: number }>`
+      select
+        sum(case type when 'adjustment' then quantity when 'return' then quantity when 'shipment' then -quantity
+          else 0 end)::int as "onHand",
+        sum(case type when 'reservation' then quantity when 'release' then -quantity when 'shipment' then -quantity
+          else 0 end)::int as reserved
+      from inventory.movements where sku = 'LIFE'
+    `.execute(stack.db);
+    const { onHand, reserved: held } = (await ask('GET', '/LIFE')).body;
+    expect(rows).toEqual([{ onHand, reserved: held }]);
+    expect([onHand, held]).toEqual([13, 6]);
+    expect(new Set((await movements('LIFE')).map(({ type }) => type)).size).toBe(5);
+  });
+
+  test.each([
+    'update inventory.movements set quantity = 1',
+    'delete from inventory.movements',
+    'truncate inventory.movements',
+  ])('is only ever added to: %s', async (statement) => {
+    await expect(sql.raw(statement).execute(stack.db)).rejects.toThrow('append-only');
   });
 });
 

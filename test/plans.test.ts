@@ -4,7 +4,7 @@ import { listCustomers } from '../db/customers.ts';
 import { listMovements, listStock } from '../db/inventory.ts';
 import { listOrders, type OrderFilter, type OrderPosition } from '../db/order-lists.ts';
 import { findOrder, findOrderByNumber, listOrderEvents } from '../db/orders.ts';
-import { listProducts, type ProductSort } from '../db/products.ts';
+import { listProducts, type ProductSort } from '../db/product-lists.ts';
 import type { Db } from '../db/connect.ts';
 import { addPastOrders } from '../dev/past-orders.ts';
 import type { Answer } from './harness/http.ts';
@@ -48,8 +48,9 @@ async function fillTheRest(db: Db): Promise<void> {
     select ${orderId}::uuid, number, 'notification.sent', 'system' from generate_series(1, 20000) as number
   `.execute(db);
   await sql`
-    insert into catalogue.products (sku, name, category, price, currency)
-    select 'PAST-' || number, 'Product ' || number, 'category ' || number % 10, number % 1000, 'USD'
+    insert into catalogue.products (sku, name, description, category, price, currency)
+    select 'PAST-' || number, 'Product ' || number, 'rare' || number % 499 || case when number % 3 = 0 then ' common' else '' end,
+      'category ' || number % 10, number % 1000, 'USD'
     from generate_series(0, 19999) as number
   `.execute(db);
   await sql`
@@ -148,15 +149,47 @@ describe('indexes alone, and no more rows than a page, are read for', () => {
     name: { value: 'Product 5', sku: 'PAST-5' },
     price: { value: 500, sku: 'PAST-5' },
     '-price': { value: 500, sku: 'PAST-5' },
+    newest: { value: '2026-01-01T00:00:00.000Z', sku: 'PAST-5' },
   };
   const orders = Object.entries(sorts) as [ProductSort, (typeof sorts)['sku']][];
   test.each(orders)('products in the order of %s', async (sort, after) => {
-    await expectIndexesOnly(101, async (db) => {
+    // Of a category that has many products it may walk the newest of all.
+    await expectIndexesOnly(sort === 'newest' ? 400 : 101, async (db) => {
       for (const category of [undefined, 'category 5', 'none']) {
         await listProducts(db, { category }, { sort, ...PAGE });
         await listProducts(db, { category }, { sort, ...PAGE, after });
       }
     });
+  });
+});
+
+describe('a search of products finds its words by the index, sorted by', () => {
+  const FOUND = 40;
+  /** A list by relevance ranks no more. */
+  const RANKED = 201;
+  let searcher: Explainer;
+  beforeAll(() => {
+    searcher = createExplainer(stack.databaseUrl, { searching: true });
+  });
+  afterAll(() => searcher.stop());
+
+  test.each(['sku', 'name', 'price', '-price', 'newest', 'relevance'] as const)('%s', async (sort) => {
+    const searches: [string, number][] = [
+      ['rare7', 3_000],
+      ['rare77 common', FOUND * 12],
+      ['rare77 pro', FOUND * 12],
+      ['prodcut rare77', FOUND * 12],
+      ['common', RANKED * 5],
+      ['product', RANKED * 2],
+      ['nothing', FOUND],
+    ];
+    for (const [q, mostRows] of searches) {
+      const plans = await searcher.plansOf((db) => listProducts(db, { q }, { sort, limit: 26 }));
+      for (const plan of plans) {
+        const wrong = plan.filter(({ type, rows }) => rows > mostRows || type === 'Seq Scan');
+        expect(wrong, `${q}: ${JSON.stringify(plan, undefined, 1)}`).toEqual([]);
+      }
+    }
   });
 });
 

@@ -78,7 +78,7 @@ describe('the catalogue', () => {
     expect(skus(await list('?category=computers&maxPrice=60000'))).toEqual(['TABLET-11']);
   });
 
-  test.each(['%', '_', '%25', String.raw`\ `, String.raw`\\`, "'", '"; drop table', '*', '.*'])(
+  test.each(['%', '_', String.raw`\ `, String.raw`\\`, "'", '"; drop table', '*', '.*'])(
     'takes %j as text to look for, not as a pattern',
     async (q) => {
       const answer = await list(`?limit=100&q=${encodeURIComponent(q)}`);

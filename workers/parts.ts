@@ -4,6 +4,7 @@ import type { Logger } from 'pino';
 import { createActivities } from '../activities/index.ts';
 import type { PlaceAhead } from '../activities/placing.ts';
 import { connect, type Db } from '../db/connect.ts';
+import { setStockManager } from '../db/inventory.ts';
 import { createPlacementQueue, type PlaceOrder } from '../db/placement-queue.ts';
 import { createSideWorkflows, type SideWorkflows } from '../client/side-workflows.ts';
 import { isTemporalUnavailable, TemporalLeftAlone } from '../client/calls.ts';
@@ -83,6 +84,10 @@ export async function openParts(name: string, options: PartsOptions): Promise<Pa
   };
   const companies = openCompanies(db, options, noteCircuit);
   const client = new Client({ connection, namespace });
+  // A process that starts while Postgres is away leaves it as it is.
+  await setStockManager(db, options.STOCK_MANAGER_EMAIL).catch((error: unknown) =>
+    logger.warn({ err: error }, 'The stock manager could not be named'),
+  );
   // Temporal hands an eager task to whoever asks, also to a build that is not the current one.
   const eager = options.eager && options.WORKER_BUILD_ID === undefined;
   const circuit = temporalCircuit((state) => noteCircuit('temporal', state));

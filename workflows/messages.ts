@@ -12,10 +12,14 @@ export const ORDER_WORKFLOW = 'order';
 export const RETURN_WORKFLOW = 'return';
 export const REFUND_WORKFLOW = 'refund';
 export const NOTIFICATION_WORKFLOW = 'notification';
+export const IMPORT_WORKFLOW = 'import';
 export const RECONCILE_WORKFLOW = 'reconcile';
 
 /** The ID of the workflow that keeps trying to send a notification. */
 export const notificationWorkflowId = (notificationId: string): string => `notification-${notificationId}`;
+
+/** The ID of the workflow that takes the rows of a file. */
+export const importWorkflowId = (importId: string): string => `import-${importId}`;
 
 /** What the API adds to the body of a command: who sends it, and which version of the order it is about. */
 export interface Sent {

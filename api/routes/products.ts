@@ -1,38 +1,63 @@
+import type { Response } from 'express';
+import { LRUCache } from 'lru-cache';
 import { z } from 'zod';
 import type { Db } from '../../db/connect.ts';
-import { findProduct, listProducts } from '../../db/products.ts';
+import { createProduct, patchProduct, putProduct } from '../../db/product-changes.ts';
+import {
+  countFacets,
+  type Facets,
+  type ListedProduct,
+  listProducts,
+  MOST_RANKED,
+  PRODUCT_SORTS,
+  type ProductSort,
+} from '../../db/product-lists.ts';
+import { findProduct, type Product } from '../../db/products.ts';
 import { OrderPlatformError } from '../../domain/errors.ts';
-import { type Endpoint, endpoint } from '../endpoint.ts';
+import { type Endpoint, endpoint, STAFF } from '../endpoint.ts';
+import { oncePerKey, usedKey } from '../idempotent.ts';
 import { pageOf, pageQuery, readCursor, sendPage } from '../pagination.ts';
-import { etagOf, isNotModified } from '../preconditions.ts';
-import { currency, money, queryInteger, sku, text, timestamp } from '../schemas.ts';
-
-const product = z
-  .object({
-    sku: z.string(),
-    name: z.string(),
-    description: z.string(),
-    category: z.string(),
-    price: money,
-    currency,
-    imageUrl: z.string().nullable(),
-    active: z.boolean(),
-    version: z.int(),
-    createdAt: timestamp,
-    updatedAt: timestamp,
-  })
-  .meta({ id: 'Product' });
+import { etagOf, isNotModified, readIfMatch } from '../preconditions.ts';
+import { facets, newProduct, product, productChanges, putProductBody } from '../product-schemas.ts';
+import { queryInteger, sku, text } from '../schemas.ts';
 
 const price = queryInteger(0, Number.MAX_SAFE_INTEGER);
-const position = z.tuple([z.union([z.string().regex(/^[^\0]*$/), z.int()]), sku]);
 const CACHE_SECONDS = 30;
+const tag = 'Products';
+const params = z.object({ sku });
+const productAnswer = { description: 'The product', body: product, headers: { ETag: 'Its version' } };
+const ifMatch = { 'If-Match': { description: 'Only if the product is still at this version (its ETag)' } };
 
-export function productEndpoints({ db }: { db: Db }): Endpoint[] {
+const word = z.tuple([z.string().regex(/^[^\0]*$/), sku]);
+const POSITIONS: Record<ProductSort, z.ZodType<[string | number, string]>> = {
+  sku: word,
+  name: word,
+  price: z.tuple([z.int(), sku]),
+  '-price': z.tuple([z.int(), sku]),
+  newest: z.tuple([z.iso.datetime().refine((at) => at >= '1970'), sku]),
+  relevance: z.tuple([z.number().min(0).max(1000), sku]),
+};
+
+const positionOf = (row: ListedProduct, sort: ProductSort): [string | number | undefined, string] => {
+  const value = { ...row, '-price': row.price, newest: row.createdAt, relevance: row.rank }[sort];
+  return [value, row.sku];
+};
+
+/** `search` is a database connection for searching: many searches at once leave the other connections to orders. */
+export function productEndpoints({ db, search }: { db: Db; search: Db }): Endpoint[] {
+  const load = async (wanted: string): Promise<Product> => {
+    const found = await findProduct(db, wanted);
+    if (!found) throw new OrderPlatformError('not_found', `There is no product ${wanted}.`);
+    return found;
+  };
+  /** Counting reads all that matches, and may be as old as an answer in a cache. */
+  const counted = new LRUCache<string, Facets>({ max: 1000, ttl: CACHE_SECONDS * 1000 });
+
   return [
     endpoint({
       method: 'get',
       path: '/v1/products',
-      tag: 'Products',
+      tag,
       summary: 'List and search the products on sale',
       access: 'public',
       query: z.object({
@@ -40,52 +65,146 @@ export function productEndpoints({ db }: { db: Db }): Endpoint[] {
         category: text(100).optional(),
         minPrice: price.optional(),
         maxPrice: price.optional(),
-        sort: z.enum(['sku', 'name', 'price', '-price']).default('sku'),
+        sort: z.enum(PRODUCT_SORTS).default('sku'),
+        facets: z.enum(['true', 'false']).optional(),
         ...pageQuery,
       }),
       answers: {
-        200: { description: 'A page of products', body: pageOf(product), headers: { Link: 'The next page' } },
+        200: {
+          description: `A page of products; a list by relevance ends after ${MOST_RANKED}`,
+          body: pageOf(product).extend({ facets: facets.optional() }),
+          headers: { Link: 'The next page' },
+        },
       },
       problems: ['invalid_query', 'invalid_cursor'],
       async handle({ query, request, response }) {
-        const { limit, cursor, sort, ...filter } = query;
-        const after = readCursor(cursor, position);
-        if (after && typeof after[0] !== (sort.endsWith('price') ? 'number' : 'string')) {
-          throw new OrderPlatformError('invalid_cursor', 'The cursor belongs to another sort order.');
-        }
-        const rows = await listProducts(db, filter, {
+        const { limit, cursor, sort: wanted, facets: withFacets, ...filter } = query;
+        const sort = wanted === 'relevance' && filter.q === undefined ? 'sku' : wanted;
+        const after = readCursor(cursor, POSITIONS[sort]);
+        const reader = filter.q === undefined ? db : search;
+        const rows = await listProducts(reader, filter, {
           sort,
           limit: limit + 1,
           after: after && { value: after[0], sku: after[1] },
         });
-        const key = sort === '-price' ? 'price' : sort;
+        let found: Facets | undefined;
+        if (withFacets === 'true') {
+          const key = JSON.stringify(filter);
+          found = counted.get(key) ?? (await countFacets(reader, filter));
+          counted.set(key, found);
+        }
         response.setHeader('Cache-Control', `public, max-age=${CACHE_SECONDS}`);
-        sendPage(request, response, { rows, limit, positionOf: (row) => [row[key], row.sku] });
+        sendPage(request, response, {
+          rows,
+          limit,
+          positionOf: (row) => positionOf(row, sort),
+          present: ({ rank: _, ...shown }) => shown,
+          beside: found && { facets: found },
+        });
+      },
+    }),
+    endpoint({
+      method: 'post',
+      path: '/v1/products',
+      tag,
+      summary: 'Add a product',
+      access: STAFF,
+      body: newProduct,
+      headers: { 'Idempotency-Key': { description: 'Optional: the same key adds once' } },
+      answers: { 201: { ...productAnswer, headers: { ...productAnswer.headers, Location: 'The product' } } },
+      problems: ['already_exists', 'invalid_idempotency_key', 'idempotency_key_reused'],
+      async handle({ body, caller, request, response }) {
+        const { sku: wanted, ...fields } = body;
+        const created = await oncePerKey(db, usedKey(request, caller, body), response, (trx) =>
+          createProduct(trx, wanted, fields),
+        );
+        response.status(201).setHeader('Location', `/v1/products/${wanted}`);
+        sendProduct(response, created ?? (await load(wanted)));
       },
     }),
     endpoint({
       method: 'get',
       path: '/v1/products/:sku',
-      tag: 'Products',
+      tag,
       summary: 'Read a product',
       access: 'public',
-      params: z.object({ sku }),
+      params,
       headers: {
         'If-None-Match': { description: 'Answer 304 if the product is still this version (its ETag)' },
       },
-      answers: {
-        200: { description: 'The product', body: product, headers: { ETag: 'Its version' } },
-        304: { description: 'It has not changed' },
-      },
+      answers: { 200: productAnswer, 304: { description: 'It has not changed' } },
       problems: ['not_found'],
-      async handle({ params, request, response }) {
-        const found = await findProduct(db, params.sku);
-        if (!found) throw new OrderPlatformError('not_found', `There is no product ${params.sku}.`);
+      async handle({ params: { sku: wanted }, request, response }) {
+        const found = await load(wanted);
         const etag = etagOf(found.version);
         response.setHeader('ETag', etag).setHeader('Cache-Control', `public, max-age=${CACHE_SECONDS}`);
         if (isNotModified(request, etag)) response.status(304).end();
         else response.json(found);
       },
     }),
+    endpoint({
+      method: 'put',
+      path: '/v1/products/:sku',
+      tag,
+      summary: 'Replace a product; makes it if it is missing',
+      access: STAFF,
+      params,
+      body: putProductBody,
+      headers: ifMatch,
+      answers: { 200: productAnswer, 201: { ...productAnswer, description: 'The product was made' } },
+      problems: ['version_conflict', 'not_found', 'invalid_header'],
+      async handle({ params: { sku: wanted }, body: { sku: named = wanted, ...fields }, request, response }) {
+        if (named !== wanted) {
+          const detail = `This is about ${wanted}: a product keeps its sku.`;
+          throw new OrderPlatformError('validation_failed', `/sku: ${detail}`, {
+            errors: [{ pointer: '/sku', detail }],
+          });
+        }
+        const expectedVersion = readIfMatch(request);
+        const put = await db.transaction().execute((trx) => putProduct(trx, wanted, fields, expectedVersion));
+        sendProduct(response.status(put.created ? 201 : 200), put.product);
+      },
+    }),
+    endpoint({
+      method: 'patch',
+      path: '/v1/products/:sku',
+      tag,
+      summary: 'Change what is named of a product',
+      access: STAFF,
+      params,
+      body: productChanges,
+      headers: ifMatch,
+      answers: { 200: productAnswer },
+      problems: ['version_conflict', 'not_found', 'invalid_header'],
+      async handle({ params: { sku: wanted }, body, request, response }) {
+        const expectedVersion = readIfMatch(request);
+        const changed = await db
+          .transaction()
+          .execute((trx) => patchProduct(trx, wanted, body, expectedVersion));
+        sendProduct(response, changed);
+      },
+    }),
+    endpoint({
+      method: 'delete',
+      path: '/v1/products/:sku',
+      tag,
+      summary: 'Take a product off sale; it can still be read by its sku',
+      access: STAFF,
+      params,
+      headers: ifMatch,
+      answers: { 204: { description: 'It is off sale' } },
+      problems: ['version_conflict', 'not_found', 'invalid_header'],
+      async handle({ params: { sku: wanted }, request, response }) {
+        const expectedVersion = readIfMatch(request);
+        await db
+          .transaction()
+          .execute((trx) => patchProduct(trx, wanted, { active: false }, expectedVersion));
+        response.status(204).end();
+      },
+    }),
   ];
+}
+
+function sendProduct(response: Response, found: Product): void {
+  response.setHeader('ETag', etagOf(found.version)).setHeader('Cache-Control', 'no-store').json(found);
 }

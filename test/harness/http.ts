@@ -54,7 +54,7 @@ export class Api {
       body: (raw ?? (body === undefined ? null : JSON.stringify(body))) as string,
     });
     const text = await response.text();
-    const isJson = /json/.test(response.headers.get('content-type') ?? '');
+    const isJson = /\bjson\b/.test(response.headers.get('content-type') ?? '');
     return {
       status: response.status,
       headers: response.headers,

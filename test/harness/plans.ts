@@ -18,8 +18,10 @@ export interface Explainer {
 }
 
 /** Explains statements on connections like those of the product. */
-export function createExplainer(databaseUrl: string): Explainer {
-  const { pool } = connect(databaseUrl, { max: 2, name: 'test-plans' });
+export function createExplainer(databaseUrl: string, { searching = false } = {}): Explainer {
+  const { pool } = connect(databaseUrl, { max: 2, name: 'test-plans', searching });
+  // Connections for searching plan with the parameters only.
+  const modes = searching ? ['force_custom_plan'] : ['force_custom_plan', 'force_generic_plan'];
   const sent: CompiledQuery[] = [];
   const db = new Kysely<Schema>({
     dialect: new PostgresDialect({ pool }),
@@ -33,7 +35,7 @@ export function createExplainer(databaseUrl: string): Explainer {
       try {
         const plans: PlanNode[][] = [];
         for (const query of queries) {
-          for (const mode of ['force_custom_plan', 'force_generic_plan']) {
+          for (const mode of modes) {
             plans.push(await explain(client, query, mode));
           }
         }
