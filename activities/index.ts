@@ -1,3 +1,4 @@
+import { createCartActivities, type CartActivityDeps } from './carts.ts';
 import { createNotificationActivities, type NotificationActivityDeps } from './notifications.ts';
 import { createOrderActivities, type OrderActivityDeps } from './orders.ts';
 import { createPlacing, type PlacingDeps } from './placing.ts';
@@ -8,7 +9,8 @@ type Deps = Omit<StepDeps, 'send'> &
   Omit<PlacingDeps, 'follow'> &
   Omit<OrderActivityDeps, 'send'> &
   NotificationActivityDeps &
-  ReconcileDeps;
+  ReconcileDeps &
+  CartActivityDeps;
 
 /** The activities of the platform, bound to what they work with; and the first of them to begin before it is asked for. */
 export function createActivities(deps: Deps) {
@@ -21,6 +23,7 @@ export function createActivities(deps: Deps) {
     placeOrder,
     ...createOrderActivities({ ...deps, send }, steps),
     ...createReconcileActivities(deps),
+    ...createCartActivities(deps),
   };
   return { activities, placeAhead };
 }

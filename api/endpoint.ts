@@ -12,12 +12,18 @@ export interface Call<P extends Shape, Q extends Shape, B extends z.ZodType | un
   params: Parsed<P>;
   query: Parsed<Q>;
   body: Parsed<B>;
-  caller: A extends 'public' ? undefined : Caller;
+  caller: A extends 'public' ? undefined : CallerOf<A>;
   request: Request;
   response: Response;
 }
 
-type Access = 'public' | readonly Role[];
+/** `nobody` is whoever comes without a login. */
+type Access = 'public' | readonly (Role | 'nobody')[];
+type CallerOf<A> = A extends readonly (infer Who)[]
+  ? 'nobody' extends Who
+    ? Caller | undefined
+    : Caller
+  : Caller;
 
 export const EVERYBODY = ROLES;
 export const STAFF = ['staff', 'admin'] as const;
@@ -98,8 +104,10 @@ export function mount(
     if (response.locals.badToken) throw response.locals.badToken;
     if (definition.access !== 'public') {
       const caller = response.locals.caller as Caller | undefined;
-      if (!caller)
+      if (!caller) {
+        if (definition.access.includes('nobody')) return next();
         throw new OrderPlatformError('unauthenticated', 'This needs "Authorization: Bearer <token>".');
+      }
       if (!definition.access.includes(caller.role)) {
         throw new OrderPlatformError('forbidden', `The role ${caller.role} may not do this.`);
       }

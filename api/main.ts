@@ -4,6 +4,8 @@ import { notifyOutcome } from '../db/placement.ts';
 import { signingSecret } from '../db/signing-secret.ts';
 import { openParts } from '../workers/parts.ts';
 import { untilShutdown } from '../workers/shutdown.ts';
+import { createCarts } from './carts.ts';
+import { createCheckout } from './checkout.ts';
 import { createDirectPlacing } from './direct-placing.ts';
 import { readinessOf } from './health.ts';
 import { createLanes } from './lanes.ts';
@@ -13,6 +15,7 @@ import { createOrderReader } from './order-reader.ts';
 import { createPlacing } from './placing.ts';
 import { createPriceMemory } from './price-memory.ts';
 import { authEndpoints } from './routes/auth.ts';
+import { cartEndpoints } from './routes/carts.ts';
 import { healthEndpoints } from './routes/health.ts';
 import { inventoryEndpoints } from './routes/inventory.ts';
 import { orderEndpoints } from './routes/orders.ts';
@@ -67,6 +70,12 @@ const place = createPlacing({
   countAccepted: metrics.countAccepted,
   shipWithinMs: environment.SHIP_WITHIN_HOURS * 3_600_000,
 });
+const cartTerms = {
+  expirySeconds: environment.CART_EXPIRY_DAYS * 86_400,
+  reminderSeconds: environment.CART_REMINDER_HOURS * 3_600,
+};
+const carts = createCarts({ db, workflows, terms: cartTerms, logger });
+const checkOut = createCheckout({ db, carts, place, terms: cartTerms, logger });
 const tokens = accessTokens(environment.JWT_SECRET ?? (await signingSecret(db)));
 const readiness = readinessOf([
   { name: 'postgres', takesOrders: () => true, check: () => outcomes.ping() },
@@ -89,6 +98,7 @@ const app = createServer({
     ...returnEndpoints({ db, load, sideflows }),
     ...inventoryEndpoints({ db }),
     ...productEndpoints({ db }),
+    ...cartEndpoints({ carts, checkOut }),
     ...healthEndpoints({ readiness, metrics: metrics.render }),
   ],
   tokens,

@@ -8,6 +8,7 @@ import type { Db } from '../../db/connect.ts';
 import { insertRefreshToken, revokeRefreshTokens, rotateRefreshToken } from '../../db/refresh-tokens.ts';
 import { findUserByEmail } from '../../db/users.ts';
 import { OrderPlatformError } from '../../domain/errors.ts';
+import { mergeVisitorsCart } from '../cart-owner.ts';
 import { type Endpoint, endpoint } from '../endpoint.ts';
 import {
   ACCESS_TOKEN_SECONDS,
@@ -67,6 +68,7 @@ export function authEndpoints({ db, tokens, loginLimitPerMinute }: AuthDeps): En
       summary: 'Log in with email and password',
       access: 'public',
       body: credentials,
+      headers: { 'X-Cart-Token': { description: "A visitor's cart goes into the customer's, once" } },
       answers: { 200: { description: 'The tokens', body: tokenPair } },
       problems: ['invalid_credentials', 'validation_failed', 'rate_limited'],
       async handle({ body, request, response }) {
@@ -83,6 +85,7 @@ export function authEndpoints({ db, tokens, loginLimitPerMinute }: AuthDeps): En
           throw new OrderPlatformError('invalid_credentials', 'The email or the password is wrong.');
         }
         attempt.forgive();
+        await mergeVisitorsCart(db, user, request, response);
         const { token, tokenHash, expiresAt } = newToken();
         await insertRefreshToken(db, { tokenHash, expiresAt, family: randomUUID(), userId: user.id });
         await sendTokens(response, user, token);
