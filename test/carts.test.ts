@@ -1,11 +1,13 @@
 import { randomUUID } from 'node:crypto';
 import { sql } from 'kysely';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { deleteExpiredCarts, remindOfCarts } from '../db/cart-upkeep.ts';
 import type { Cart } from '../domain/cart.ts';
 import { cartIdFor, orderIdFor } from '../domain/ids.ts';
 import { address, type Answer, type Api } from './harness/http.ts';
 import { expectMoneyAddsUp, expectStockAddsUp } from './harness/invariants.ts';
 import { conforming } from './harness/openapi.ts';
+import { createExplainer } from './harness/plans.ts';
 import { expectProblem } from './harness/problems.ts';
 import { startStack, type TestStack } from './harness/stack.ts';
 import { eventually } from './harness/wait.ts';
@@ -665,5 +667,27 @@ describe('as time goes by', () => {
     expect(runs.reduce((sum, { expired }) => sum + expired, 0)).toBe(450);
     expect(runs.reduce((sum, { reminded }) => sum + reminded, 0)).toBe(1);
     expect(await reminders()).toHaveLength(1);
+  });
+
+  test('tending costs by what is due, not by how many carts there are', async () => {
+    await sql`
+      with kept as (
+        insert into shopping.carts (id, customer_id, currency, expires_at, remind_at)
+        select gen_random_uuid(), gen_random_uuid(), 'USD', now() + interval '10 days', now() + interval '1 day'
+        from generate_series(1, 20000) returning id
+      )
+      insert into shopping.cart_items (cart_id, sku, quantity, price) select id, 'A', 1, 1000 from kept
+    `.execute(stack.db);
+    for (const table of ['shopping.carts', 'shopping.cart_items']) {
+      await sql`analyze ${sql.table(table)}`.execute(stack.db);
+    }
+    const explainer = createExplainer(stack.databaseUrl);
+    const plans = await explainer.plansOf(async (db) => {
+      await deleteExpiredCarts(db, 100);
+      await remindOfCarts(db, 100);
+    });
+    await explainer.stop();
+    expect(plans).toHaveLength(4);
+    for (const plan of plans) expect(plan.filter(({ rows }) => rows > 200)).toEqual([]);
   });
 });
