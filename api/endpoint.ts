@@ -100,12 +100,13 @@ export function mount(
     }
     return next();
   };
-  const authorise: RequestHandler = (_request, response, next) => {
+  const authorise: RequestHandler = (request, response, next) => {
     if (response.locals.badToken) throw response.locals.badToken;
     if (definition.access !== 'public') {
       const caller = response.locals.caller as Caller | undefined;
       if (!caller) {
-        if (definition.access.includes('nobody')) return next();
+        const isAnonymous = request.headers.authorization === undefined;
+        if (isAnonymous && definition.access.includes('nobody')) return next();
         throw new OrderPlatformError('unauthenticated', 'This needs "Authorization: Bearer <token>".');
       }
       if (!definition.access.includes(caller.role)) {

@@ -169,7 +169,10 @@ describe('a cart', () => {
       expectProblem(await add({ login: token }, 'A'), 403, 'forbidden');
       expectProblem(await checkOut(token), 403, 'forbidden');
     }
-    expectProblem(await send('GET', '/v1/cart', { login: 'x.y.z' }), 401, 'unauthenticated');
+    for (const authorization of ['Bearer x.y.z', 'Bearer', `Basic ${john}`]) {
+      const garbled = await send('GET', '/v1/cart', undefined, undefined, { authorization });
+      expectProblem(garbled, 401, 'unauthenticated');
+    }
     const anonymous = await api.request('POST', '/v1/cart/checkout', { body: orderBody() });
     expectProblem(anonymous, 401, 'unauthenticated');
   });
