@@ -1,4 +1,5 @@
 import { createImportActivities } from './imports.ts';
+import { createCartActivities, type CartActivityDeps } from './carts.ts';
 import { createNotificationActivities, type NotificationActivityDeps } from './notifications.ts';
 import { createOrderActivities, type OrderActivityDeps } from './orders.ts';
 import { createPlacing, type PlacingDeps } from './placing.ts';
@@ -9,7 +10,8 @@ type Deps = Omit<StepDeps, 'send'> &
   Omit<PlacingDeps, 'follow'> &
   Omit<OrderActivityDeps, 'send'> &
   NotificationActivityDeps &
-  ReconcileDeps;
+  ReconcileDeps &
+  CartActivityDeps;
 
 /** The activities of the platform, bound to what they work with; and the first of them to begin before it is asked for. */
 export function createActivities(deps: Deps) {
@@ -23,6 +25,7 @@ export function createActivities(deps: Deps) {
     ...createOrderActivities({ ...deps, send }, steps),
     ...createImportActivities(deps),
     ...createReconcileActivities(deps),
+    ...createCartActivities(deps),
   };
   return { activities, placeAhead };
 }

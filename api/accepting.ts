@@ -30,6 +30,7 @@ export function acceptOrder({
       ? []
       : [{ pointer: `/lines/${index}/sku`, detail: `There is no product ${line.sku}.` }],
   );
+  if (request.lines.length === 0) errors.push({ pointer: '/lines', detail: 'An order has a line.' });
   if (!quote.customerExists) errors.push({ pointer: '/customerId', detail: 'There is no such customer.' });
   const currencies = request.lines.map((line) => prices.get(line.sku)?.currency);
   const currency = currencies.find((known) => known !== undefined);

@@ -14,12 +14,18 @@ export interface Call<P extends Shape, Q extends Shape, B extends z.ZodType | un
   params: Parsed<P>;
   query: Parsed<Q>;
   body: Parsed<B>;
-  caller: A extends 'public' ? undefined : Caller;
+  caller: A extends 'public' ? undefined : CallerOf<A>;
   request: Request;
   response: Response;
 }
 
-type Access = 'public' | readonly Role[];
+/** `nobody` is whoever comes without a login. */
+type Access = 'public' | readonly (Role | 'nobody')[];
+type CallerOf<A> = A extends readonly (infer Who)[]
+  ? 'nobody' extends Who
+    ? Caller | undefined
+    : Caller
+  : Caller;
 
 export const EVERYBODY = ROLES;
 export const STAFF = ['staff', 'admin'] as const;
@@ -93,12 +99,15 @@ export function mount(router: Router, callers: Callers, limit: RequestHandler, d
     }
     return next();
   };
-  const authorise: RequestHandler = (_request, response, next) => {
+  const authorise: RequestHandler = (request, response, next) => {
     if (response.locals.badToken) throw response.locals.badToken;
     if (definition.access !== 'public') {
       const caller = response.locals.caller as Caller | undefined;
-      if (!caller)
+      if (!caller) {
+        const isAnonymous = request.headers.authorization === undefined;
+        if (isAnonymous && definition.access.includes('nobody')) return next();
         throw new OrderPlatformError('unauthenticated', 'This needs "Authorization: Bearer <token>".');
+      }
       if (!definition.access.includes(caller.role)) {
         throw new OrderPlatformError('forbidden', `The role ${caller.role} may not do this.`);
       }

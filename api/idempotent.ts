@@ -7,7 +7,7 @@ import { markReplayed, readIdempotencyKey, requestHashOf } from './preconditions
 import type { Caller } from './tokens.ts';
 
 /** The Idempotency-Key of a POST with its scope, or undefined where the caller sent none. */
-export function usedKey(request: Request, caller: Caller, body: unknown): UsedKey | undefined {
+export function usedKey(request: Request, caller: Pick<Caller, 'id'>, body: unknown): UsedKey | undefined {
   const key = readIdempotencyKey(request);
   if (key === undefined) return undefined;
   return {

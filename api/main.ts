@@ -6,6 +6,8 @@ import { openParts } from '../workers/parts.ts';
 import { untilShutdown } from '../workers/shutdown.ts';
 import { createApiKeys } from './api-keys.ts';
 import { createCallers } from './callers.ts';
+import { createCarts } from './carts.ts';
+import { createCheckout } from './checkout.ts';
 import { createDirectPlacing } from './direct-placing.ts';
 import { readinessOf } from './health.ts';
 import { givenKeyRing, storedKeyRing } from './key-ring.ts';
@@ -23,6 +25,7 @@ import { authEndpoints } from './routes/auth.ts';
 import { customerAddressEndpoints } from './routes/customer-addresses.ts';
 import { customerEndpoints } from './routes/customers.ts';
 import { exportEndpoints } from './routes/exports.ts';
+import { cartEndpoints } from './routes/carts.ts';
 import { healthEndpoints } from './routes/health.ts';
 import { importEndpoints } from './routes/imports.ts';
 import { inventoryEndpoints } from './routes/inventory.ts';
@@ -98,6 +101,12 @@ const keepingUp = repeat(
 );
 const counts = createSharedCounts(db, logger);
 const passwords = createPasswords();
+const cartTerms = {
+  expirySeconds: environment.CART_EXPIRY_DAYS * 86_400,
+  reminderSeconds: environment.CART_REMINDER_HOURS * 3_600,
+};
+const carts = createCarts({ db, workflows, terms: cartTerms, logger });
+const checkOut = createCheckout({ db, carts, place, terms: cartTerms, logger });
 const readiness = readinessOf([
   { name: 'postgres', takesOrders: () => true, check: () => outcomes.ping() },
   {
@@ -136,6 +145,7 @@ const app = createServer({
     ...productEndpoints({ db, search }),
     ...importEndpoints({ db, sideflows, logger }),
     ...exportEndpoints({ db }),
+    ...cartEndpoints({ carts, checkOut }),
     ...healthEndpoints({ readiness, metrics: metrics.render }),
   ],
   callers,

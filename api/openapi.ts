@@ -33,15 +33,16 @@ function describe(definition: Endpoint): Parameters<OpenAPIRegistry['registerPat
     const schema = z.string().meta({ description, param: { name, in: 'header' } });
     return [name, required ? schema : schema.optional()] as const;
   });
-  const isPublic = definition.access === 'public';
+  const { access } = definition;
+  const login = access === 'public' ? [] : [{ bearer: [] }, ...(access.includes('nobody') ? [{}] : [])];
   return {
     method: definition.method,
     path: definition.path.replaceAll(/:(\w+)/g, '{$1}'),
     operationId: operationId(definition),
     tags: [definition.tag],
     summary: definition.summary,
-    ...(isPublic ? { security: [] } : { security: [{ bearer: [] }] }),
-    ...(Array.isArray(definition.access) && { description: `For: ${definition.access.join(', ')}.` }),
+    security: login,
+    ...(access !== 'public' && { description: `For: ${access.join(', ')}.` }),
     request: {
       ...(definition.params && { params: definition.params }),
       ...(definition.query && { query: definition.query }),

@@ -23,6 +23,8 @@ export interface PlacingRequest {
   key: string;
   route: string;
   request: PlaceOrderRequest;
+  /** What a later request with the same key is compared with, where that is not the `request`. */
+  compared?: unknown;
   waitMs: number;
 }
 
@@ -168,9 +170,9 @@ export function createPlacing({
     }
   };
 
-  return async ({ caller, key, route, request, waitMs }) => {
+  return async ({ caller, key, route, request, compared = request, waitMs }) => {
     const orderId = orderIdFor(caller.id, route, key);
-    const requestHash = requestHashOf(request);
+    const requestHash = requestHashOf(compared);
     const again = async () => {
       const order = await replay(orderId, requestHash, waitMs);
       return order && { order, replayed: true };

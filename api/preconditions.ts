@@ -55,6 +55,16 @@ export function readIdempotencyKey(request: Request): string | undefined {
   return key;
 }
 
+/** The same where there has to be one. Throws `idempotency_key_required`. */
+export function requireIdempotencyKey(request: Request): string {
+  const key = readIdempotencyKey(request);
+  if (key !== undefined) return key;
+  throw new OrderPlatformError(
+    'idempotency_key_required',
+    'Send an Idempotency-Key, for example a new UUID.',
+  );
+}
+
 /** The fingerprint of a validated body: the same for every way to write the same request. */
 export const requestHashOf = (body: unknown): string =>
   createHash('sha256').update(JSON.stringify(body)).digest('base64url');

@@ -28,6 +28,7 @@ const shared = z.object({
   MOCK_WEBHOOK_SECRET: z.string().startsWith('whsec_').default(EXAMPLE_WEBHOOK_SECRET),
   PAYMENT_TIMEOUT_SECONDS: z.coerce.number().positive().default(1800),
   RECONCILE_INTERVAL_SECONDS: count.default(60),
+  CART_INTERVAL_SECONDS: count.default(300),
 });
 
 /** Who pays through Stripe has to say with which account. */
@@ -50,6 +51,8 @@ const api = shared.extend({
   HOST: z.string().default('127.0.0.1'),
   PORT: port.default(3000),
   SHIP_WITHIN_HOURS: z.coerce.number().positive().default(48),
+  CART_EXPIRY_DAYS: z.coerce.number().positive().max(3650).default(30),
+  CART_REMINDER_HOURS: z.coerce.number().positive().max(87_600).default(24),
   JWT_SECRET: z.string().min(32).optional(),
   JWT_ACCEPTED_SECRETS: z
     .string()

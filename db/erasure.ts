@@ -14,7 +14,7 @@ const PAUSE_MINUTES = 10;
 const ENDED = sql.join(ORDER_STATUSES.filter(isFinal).map((status) => sql.lit(status)));
 
 /**
- * Deletes a customer: its row keeps only the id, for its orders, and everything else of identity goes, with the messages
+ * Deletes a customer: its row keeps only the id, for its orders; everything else of identity goes, and its cart, and the messages
  * that were sent to its email without naming it. What orders and notifications tell is for `eraseTraces`. False
  * where there is no such customer; deleted twice it stays deleted. Throws `version_conflict`.
  */
@@ -49,6 +49,7 @@ export async function deleteCustomer(
       .execute();
     await trx.deleteFrom('identity.refresh_tokens').where('user_id', '=', id).execute();
     await trx.deleteFrom('identity.customer_addresses').where('customer_id', '=', id).execute();
+    await trx.deleteFrom('shopping.carts').where('customer_id', '=', id).execute();
     await eraseNotifications(
       trx,
       sql`customer_id is null and lower(recipient) = lower(${customer.email}::text)`,

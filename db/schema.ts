@@ -261,6 +261,26 @@ interface Outbox {
   claimed_until: ColumnType<Date | null, Date | undefined, Date | null>;
 }
 
+interface Carts {
+  id: string;
+  customer_id: string | null;
+  currency: string | null;
+  order_id: string | null;
+  locked_at: ColumnType<Date | null, Date | undefined, Date | null>;
+  checkouts: Defaulted<number>;
+  expires_at: ColumnType<Date, Date, Date>;
+  remind_at: ColumnType<Date | null, Date | undefined, Date | null>;
+}
+
+interface CartItems {
+  cart_id: string;
+  sku: string;
+  position: Generated<number>;
+  quantity: number;
+  price: number;
+  available: number | null;
+}
+
 /** The tables as Kysely sees them: one Postgres schema an area, the SQL is in migrations/. */
 export interface Schema {
   'identity.users': Users;
@@ -284,4 +304,6 @@ export interface Schema {
   'ordering.returns': Returns;
   'ordering.outbox': Outbox;
   'messaging.notifications': Notifications;
+  'shopping.carts': Carts;
+  'shopping.cart_items': CartItems;
 }

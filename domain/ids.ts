@@ -28,6 +28,10 @@ export const commandIdFor = (caller: string, route: string, idempotencyKey: stri
 export const notificationIdFor = (orderId: string, event: string, channel: string): string =>
   uuidv5(`notification:${orderId}:${event}:${channel}`, NAMESPACE);
 
+/** The id of the one cart of a customer, or of the visitor whose token has this hash. */
+export const cartIdFor = (kind: 'customer' | 'visitor', owner: string): string =>
+  uuidv5(`cart:${kind}:${owner}`, NAMESPACE);
+
 /**
  * The short number people say for an order: 10 characters (50 bits) of its id, as `XXXXX-XXXXX`, or 12 (60 bits)
  * for the order whose short number is taken.

@@ -17,13 +17,14 @@ import type { Order } from '../domain/order.ts';
 import type { Mailer } from '../providers/mail/mailer.ts';
 import { CircuitOpen, type CircuitPosition, createCircuit } from '../providers/circuit.ts';
 import { smtpMailer } from '../providers/mail/smtp.ts';
+import { CARTS_WORKFLOW, RECONCILE_WORKFLOW } from '../workflows/messages.ts';
 import { type Companies, type CompanyOptions, openCompanies } from './companies.ts';
 import { connectTemporal } from './connection.ts';
 import { type Dispatcher, type DispatcherOptions, startDispatcher } from './dispatcher.ts';
 import { createLogger } from './logger.ts';
 import { createMetrics, type Metrics } from './metrics.ts';
 import { createOrderWorker } from './order-worker.ts';
-import { scheduleReconciling } from './reconcile-schedule.ts';
+import { scheduleWorkflow } from './schedules.ts';
 import { installRuntime } from './runtime.ts';
 
 export interface PartsOptions extends CompanyOptions {
@@ -40,6 +41,7 @@ export interface PartsOptions extends CompanyOptions {
   STOCK_MANAGER_EMAIL: string;
   PAYMENT_TIMEOUT_SECONDS: number;
   RECONCILE_INTERVAL_SECONDS: number;
+  CART_INTERVAL_SECONDS: number;
   /** Whether this process polls the task queue itself, so that the first task of an order can come to it at once. */
   eager: boolean;
 }
@@ -93,7 +95,19 @@ export async function openParts(name: string, options: PartsOptions): Promise<Pa
   const circuit = temporalCircuit((state) => noteCircuit('temporal', state));
   const workflows = createOrderWorkflows({ client, logger, eager, circuit });
   const sideflows = createSideWorkflows(client);
-  await scheduleReconciling(client, options.RECONCILE_INTERVAL_SECONDS, logger);
+  const recurring = [
+    {
+      name: RECONCILE_WORKFLOW,
+      everySeconds: options.RECONCILE_INTERVAL_SECONDS,
+      summary: 'Finds what is wrong in spite of all, and heals it',
+    },
+    {
+      name: CARTS_WORKFLOW,
+      everySeconds: options.CART_INTERVAL_SECONDS,
+      summary: 'Forgets expired carts, and reminds of forgotten ones',
+    },
+  ];
+  await Promise.all(recurring.map((one) => scheduleWorkflow(client, one, logger)));
   return {
     logger,
     metrics,

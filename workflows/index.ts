@@ -4,3 +4,4 @@ export { refund } from './refund.ts';
 export { notification } from './notification.ts';
 export { importFile as import } from './import.ts';
 export { reconcile } from './reconcile.ts';
+export { carts } from './carts.ts';

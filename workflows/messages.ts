@@ -14,6 +14,7 @@ export const REFUND_WORKFLOW = 'refund';
 export const NOTIFICATION_WORKFLOW = 'notification';
 export const IMPORT_WORKFLOW = 'import';
 export const RECONCILE_WORKFLOW = 'reconcile';
+export const CARTS_WORKFLOW = 'carts';
 
 /** The ID of the workflow that keeps trying to send a notification. */
 export const notificationWorkflowId = (notificationId: string): string => `notification-${notificationId}`;

@@ -8,6 +8,7 @@ import { findUser, findUserByEmail } from '../../db/users.ts';
 import { OrderPlatformError } from '../../domain/errors.ts';
 import { commandIdFor } from '../../domain/ids.ts';
 import { customer, registration } from '../customer-schemas.ts';
+import { mergeVisitorsCart } from '../cart-owner.ts';
 import { type Endpoint, endpoint } from '../endpoint.ts';
 import type { Passwords } from '../passwords.ts';
 import { etagOf, markReplayed, readIdempotencyKey } from '../preconditions.ts';
@@ -160,10 +161,12 @@ export function authEndpoints({ db, tokens, passwords, counts, loginLimitPerMinu
       summary: 'Log in with email and password',
       access: 'public',
       body: credentials,
+      headers: { 'X-Cart-Token': { description: "A visitor's cart goes into the customer's, once" } },
       answers: { 200: { description: 'The tokens', body: tokenPair } },
       problems: ['invalid_credentials', 'validation_failed', 'rate_limited'],
       async handle({ body, request, response }) {
         const user = await passwords.inTurn(() => logIn(body, request, response));
+        await mergeVisitorsCart(db, user, request, response);
         const { token, tokenHash, expiresAt } = newToken();
         await insertRefreshToken(db, { tokenHash, expiresAt, family: randomUUID(), userId: user.id });
         await sendTokens(response, user, token);

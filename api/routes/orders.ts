@@ -18,9 +18,9 @@ import type { PlaceOrder } from '../placing.ts';
 import {
   etagOf,
   markReplayed,
-  readIdempotencyKey,
   readIfMatch,
   readPreferredWait,
+  requireIdempotencyKey,
 } from '../preconditions.ts';
 import { sku, text, timestamp, uuid } from '../schemas.ts';
 import { actorOf, type Caller } from '../tokens.ts';
@@ -43,6 +43,36 @@ export const prefer = {
 };
 export const ifMatch = {
   'If-Match': { description: 'Only if the order is still at this version (its ETag)' },
+};
+
+/** What every endpoint that places an order takes and answers; `sendPlaced` answers so. */
+export const placing = {
+  headers: {
+    'Idempotency-Key': {
+      description: 'The same key means the same order, however often it is sent',
+      required: true,
+    },
+    ...prefer,
+  },
+  answers: {
+    201: {
+      description: 'The order is settled: confirmed, rejected, or cancelled',
+      body: order,
+      headers: OrderHeaders,
+    },
+    202: {
+      description: 'The order is accepted; its outcome is not known yet',
+      body: order,
+      headers: OrderHeaders,
+    },
+  },
+  problems: [
+    'idempotency_key_required',
+    'invalid_idempotency_key',
+    'price_changed',
+    'validation_failed',
+    'idempotency_key_reused',
+  ] as const,
 };
 
 export interface OrderDeps {
@@ -94,50 +124,16 @@ export function orderEndpoints({ db, load, place, commands }: OrderDeps): Endpoi
       summary: 'Place an order',
       access: EVERYBODY,
       body: placeOrder,
-      headers: {
-        'Idempotency-Key': {
-          description: 'The same key means the same order, however often it is sent',
-          required: true,
-        },
-        ...prefer,
-      },
-      answers: {
-        201: {
-          description: 'The order is settled: confirmed, rejected, or cancelled',
-          body: order,
-          headers: OrderHeaders,
-        },
-        202: {
-          description: 'The order is accepted; its outcome is not known yet',
-          body: order,
-          headers: OrderHeaders,
-        },
-      },
-      problems: [
-        'idempotency_key_required',
-        'invalid_idempotency_key',
-        'price_changed',
-        'validation_failed',
-        'idempotency_key_reused',
-      ],
+      ...placing,
       async handle({ body, caller, request, response }) {
-        const key = readIdempotencyKey(request);
-        if (key === undefined) {
-          throw new OrderPlatformError(
-            'idempotency_key_required',
-            'Send an Idempotency-Key, for example a new UUID.',
-          );
-        }
-        const { order: placed, replayed } = await place({
+        const placed = await place({
           caller,
-          key,
+          key: requireIdempotencyKey(request),
           route: 'POST /v1/orders',
           request: body,
           waitMs: readPreferredWait(request),
         });
-        if (replayed) markReplayed(response);
-        response.status(placed.status === 'pending' ? 202 : 201).location(`/v1/orders/${placed.id}`);
-        sendOrder(response, placed);
+        sendPlaced(response, placed);
       },
     }),
     endpoint({
@@ -301,6 +297,13 @@ export function orderEndpoints({ db, load, place, commands }: OrderDeps): Endpoi
       handle: ({ params, caller, request, response }) => cancel(request, response, params.id, caller),
     }),
   ];
+}
+
+/** Answers with an order that was placed now, or before by the same request (`replayed`). */
+export function sendPlaced(response: Response, placed: { order: Order; replayed: boolean }): void {
+  if (placed.replayed) markReplayed(response);
+  response.status(placed.order.status === 'pending' ? 202 : 201).location(`/v1/orders/${placed.order.id}`);
+  sendOrder(response, placed.order);
 }
 
 function sendOrder(response: Response, found: Order): void {

@@ -11,6 +11,13 @@ export interface RenderedMail {
 
 type Format = keyof RenderedMail;
 
+/** Amounts are in the currency of the order, or of what else the message is about. */
+interface MoneyContext {
+  language: string;
+  order?: { currency: string };
+  currency?: string;
+}
+
 const folder = new URL('./templates/', import.meta.url);
 const engines: Record<Format, typeof Handlebars> = {
   subject: Handlebars.create(),
@@ -25,8 +32,8 @@ const templates: Record<Format, Map<string, Handlebars.TemplateDelegate>> = {
 
 for (const engine of Object.values(engines)) {
   engine.registerHelper('money', (amount: number, { data }: Handlebars.HelperOptions) => {
-    const { language, order } = (data as { root: { language: string; order: { currency: string } } }).root;
-    return formatMoney(amount, order.currency, language);
+    const { language, order, currency } = (data as { root: MoneyContext }).root;
+    return formatMoney(amount, order?.currency ?? currency!, language);
   });
 }
 

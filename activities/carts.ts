@@ -1,0 +1,44 @@
+import { heartbeat, log } from '@temporalio/activity';
+import type { SideWorkflows } from '../client/side-workflows.ts';
+import { deleteExpiredCarts, remindOfCarts } from '../db/cart-upkeep.ts';
+import type { Db } from '../db/connect.ts';
+
+export interface CartActivityDeps {
+  db: Db;
+  sideflows: SideWorkflows;
+}
+
+const BATCH = 200;
+/** One run takes at most so many batches of each; what is left waits for the next one. */
+const BATCHES = 50;
+
+export const createCartActivities = ({ db, sideflows }: CartActivityDeps) => ({
+  /**
+   * Forgets the carts that have expired, and reminds customers of those that they seem to have forgotten. Answers with how
+   * many there were of each. Walks an index in bounded batches; done twice, nobody is reminded twice.
+   */
+  async tendCarts(): Promise<{ expired: number; reminded: number }> {
+    let expired = 0;
+    for (let batch = 0; batch < BATCHES; batch += 1) {
+      const deleted = await deleteExpiredCarts(db, BATCH);
+      expired += deleted;
+      heartbeat();
+      if (deleted < BATCH) break;
+    }
+
+    let reminded = 0;
+    for (let batch = 0; batch < BATCHES; batch += 1) {
+      const { carts, notificationIds } = await remindOfCarts(db, BATCH);
+      reminded += notificationIds.length;
+      for (const id of notificationIds) {
+        await sideflows.startNotification(id).catch((error: unknown) => {
+          // It is written, and reconciling takes up what nobody sends.
+          log.warn('A reminder is sent later', { notificationId: id, reason: String(error) });
+        });
+        heartbeat();
+      }
+      if (carts < BATCH) break;
+    }
+    return { expired, reminded };
+  },
+});
