@@ -15,8 +15,11 @@ import { createPriceMemory } from './price-memory.ts';
 import { authEndpoints } from './routes/auth.ts';
 import { healthEndpoints } from './routes/health.ts';
 import { inventoryEndpoints } from './routes/inventory.ts';
+import { notificationTemplateEndpoints } from './routes/notification-templates.ts';
+import { notificationEndpoints } from './routes/notifications.ts';
 import { orderEndpoints } from './routes/orders.ts';
 import { paymentEndpoints } from './routes/payments.ts';
+import { preferencesEndpoints } from './routes/preferences.ts';
 import { productEndpoints } from './routes/products.ts';
 import { returnEndpoints } from './routes/returns.ts';
 import { shipmentEndpoints } from './routes/shipments.ts';
@@ -49,6 +52,7 @@ const dispatcher = parts.startDispatcher({ minAgeSeconds: 0, isBurst: direct.isB
 const startOrder = own
   ? createStarting({ db, workflows, logger, placeAhead: own.placeAhead, wakeDispatcher: dispatcher.wake })
   : startAlone(workflows);
+const pump = parts.startNotificationPump({ isBurst: direct.isBurst });
 const load = createOrderReader({ db, workflows });
 const commands = createOrderCommands({ db, workflows, wakeDispatcher: dispatcher.wake });
 const prices = createPriceMemory();
@@ -89,6 +93,9 @@ const app = createServer({
     ...returnEndpoints({ db, load, sideflows }),
     ...inventoryEndpoints({ db }),
     ...productEndpoints({ db }),
+    ...notificationEndpoints({ db, render: parts.renderMessage, wakePump: pump.wake }),
+    ...notificationTemplateEndpoints({ render: parts.renderMessage }),
+    ...preferencesEndpoints({ db }),
     ...healthEndpoints({ readiness, metrics: metrics.render }),
   ],
   tokens,
@@ -111,6 +118,7 @@ await untilShutdown(worker, logger, () => {
   return new Promise((resolve) => server.close(resolve));
 });
 await dispatcher.stop();
+await pump.stop();
 await outcomes.close();
 await parts.close();
 logger.info('The API has stopped');

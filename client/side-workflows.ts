@@ -90,7 +90,7 @@ export function createSideWorkflows(client: Client): SideWorkflows {
       start(NOTIFICATION_WORKFLOW, {
         workflowId: notificationWorkflowId(id),
         args: [id],
-        staticSummary: 'A message that has waited too long',
+        staticSummary: 'A message that did not get out at the first try',
       }),
 
     async advanceReturn(returnId, command, sent, waitMs) {
