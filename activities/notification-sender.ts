@@ -1,6 +1,12 @@
 import pLimit from 'p-limit';
 import type { Db } from '../db/connect.ts';
-import { claimNotification, hold, markFailed, markSent, type NotificationToSend } from '../db/notifications.ts';
+import {
+  claimNotification,
+  hold,
+  markFailed,
+  markSent,
+  type NotificationToSend,
+} from '../db/notifications.ts';
 import type { RenderedMessage } from '../domain/notifications.ts';
 import { quietUntil, respectsQuietHours } from '../domain/quiet-hours.ts';
 import type { Mailer } from '../providers/mail/mailer.ts';

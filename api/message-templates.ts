@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { currency, money, prose, text } from './schemas.ts';
+import { address, currency, money, prose, text } from './schemas.ts';
 
 const line = z.strictObject({ name: text(200), quantity: z.int().min(1), total: money });
 const units = z.array(z.strictObject({ name: text(200), quantity: z.int().min(1) })).max(100);
@@ -10,17 +10,7 @@ const order = z.strictObject({
   currency,
   total: money,
   lines: z.array(line).min(1).max(100),
-  shippingAddress: z.object({
-    name: text(200),
-    line1: text(200),
-    city: text(100),
-    postalCode: text(20),
-    country: text(2),
-  }),
-  rejection: z
-    .strictObject({ items: z.array(shortage).max(100).optional(), detail: text(500).optional() })
-    .nullish(),
-  cancellation: z.strictObject({ reason: text(500).nullable() }).nullish(),
+  shippingAddress: address,
 });
 const customerName = text(200);
 const stock = { sku: text(64), name: text(200), available: z.int(), threshold: z.int() };
@@ -75,14 +65,23 @@ const templates = {
       trackingNumber: text(100).nullish(),
       units,
     }),
-    example: { ...customer, order: anOrder, carrier: 'UPS', trackingNumber: '1Z999', units: [aLine].map(unitOf) },
+    example: {
+      ...customer,
+      order: anOrder,
+      carrier: 'UPS',
+      trackingNumber: '1Z999',
+      units: [{ name: aLine.name, quantity: aLine.quantity }],
+    },
   },
   'order-delivered': {
     variables: z.strictObject({ customerName, order }),
     example: { ...customer, order: anOrder },
   },
   'payment-failed': {
-    variables: z.strictObject({ customerName, order }),
+    variables: z.strictObject({
+      customerName,
+      order: order.extend({ rejection: z.strictObject({ detail: text(500) }).optional() }),
+    }),
     example: { ...customer, order: { ...anOrder, rejection: declined } },
   },
   'return-updated': {
@@ -123,7 +122,3 @@ export const neededBy = (name: TemplateName): string[] =>
   Object.entries(templateOf(name).variables.shape)
     .filter(([, schema]) => !(schema as z.ZodType).safeParse(undefined).success)
     .map(([variable]) => variable);
-
-function unitOf({ name, quantity }: { name: string; quantity: number }) {
-  return { name, quantity };
-}

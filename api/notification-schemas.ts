@@ -31,7 +31,8 @@ export const sendNotification = z
   .strictObject({
     channel: z.enum(CHANNELS),
     recipient: text(320).meta({
-      description: "An email address, a phone number (E.164), or for a push a customer's id or a device's token",
+      description:
+        "An email address, a phone number (E.164), or for a push a customer's id or a device's token",
     }),
     template: z.enum(TEMPLATE_NAMES),
     variables: z.record(z.string(), z.unknown()),

@@ -13,7 +13,17 @@ export const mockSmsBooks = (db: Db) => ({
 
 /** What the mock push service sent (PushBooks), in Postgres. */
 export const mockPushBooks = (db: Db) => ({
-  async keep({ id, to, title, text }: { id: string; to: string; title: string; text: string }): Promise<void> {
+  async keep({
+    id,
+    to,
+    title,
+    text,
+  }: {
+    id: string;
+    to: string;
+    title: string;
+    text: string;
+  }): Promise<void> {
     await sql`
       insert into messaging.push_messages (id, recipient, title, body) values (${id}::uuid, ${to}, ${title}, ${text})
       on conflict do nothing

@@ -1,5 +1,10 @@
 import { type RawBuilder, sql } from 'kysely';
-import { type Channel, NOTIFICATION_STATUSES, type Notification, type NotificationStatus } from '../domain/notifications.ts';
+import {
+  type Channel,
+  NOTIFICATION_STATUSES,
+  type Notification,
+  type NotificationStatus,
+} from '../domain/notifications.ts';
 import type { Db } from './connect.ts';
 
 export interface NotificationFilter {
@@ -86,7 +91,9 @@ function conditionsOf({ channel, status, customerId, orderId }: NotificationFilt
   const isOf = orderId !== undefined;
   return [
     ...(channel === undefined ? [] : [sql`entry.channel = ${channel}`]),
-    ...(customerId !== undefined && isOf ? [sql`entry.customer_id is not distinct from ${customerId}::uuid`] : []),
+    ...(customerId !== undefined && isOf
+      ? [sql`entry.customer_id is not distinct from ${customerId}::uuid`]
+      : []),
     ...(status !== undefined && (isOf || customerId !== undefined) ? [sql`entry.status = ${status}`] : []),
   ];
 }

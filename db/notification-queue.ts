@@ -66,7 +66,10 @@ export interface ReplayFilter {
 const BATCH = 500;
 
 /** The same for all that meet the filter and were made before now, newest first, batch by batch. */
-export async function replayNotifications(db: Db, { status, channel, from, to }: ReplayFilter): Promise<number> {
+export async function replayNotifications(
+  db: Db,
+  { status, channel, from, to }: ReplayFilter,
+): Promise<number> {
   const end = to && to < new Date() ? to : new Date();
   let before = { created_at: end, id: '00000000-0000-0000-0000-000000000000' };
   for (let replayed = 0; ;) {

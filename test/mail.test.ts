@@ -249,7 +249,9 @@ describe('what a mail says', () => {
   });
 
   test('is refused when a variable is missing', () => {
-    expect(() => renderMessage('order-confirmed', 'email', 'en', { customerName: 'x' })).toThrow('not defined');
+    expect(() => renderMessage('order-confirmed', 'email', 'en', { customerName: 'x' })).toThrow(
+      'not defined',
+    );
     expect(() => renderMessage('no-such-template', 'email', 'en', variables)).toThrow('no-such-template');
   });
 });

@@ -22,7 +22,9 @@ const preview = z
   })
   .meta({ id: 'NotificationPreview' });
 
-const variableNames = new Set(TEMPLATE_NAMES.flatMap((name) => Object.keys(templateOf(name).variables.shape)));
+const variableNames = new Set(
+  TEMPLATE_NAMES.flatMap((name) => Object.keys(templateOf(name).variables.shape)),
+);
 const givenVariables = Object.fromEntries(
   [...variableNames].map((name) => [
     name,
@@ -85,7 +87,10 @@ export function notificationTemplateEndpoints({ render }: { render: RenderMessag
 
 /** Variables out of a query, as POST /v1/notifications would take them. Throws `validation_failed`. */
 function readVariables(schema: z.ZodObject, given: Record<string, unknown>): Record<string, unknown> {
-  const read = Object.entries(given).map(([name, value]) => [name, readVariable(schema, name, String(value))]);
+  const read = Object.entries(given).map(([name, value]) => [
+    name,
+    readVariable(schema, name, String(value)),
+  ]);
   const result = schema.safeParse(Object.fromEntries(read));
   if (result.success) return result.data;
   const errors = result.error.issues.flatMap((issue) =>

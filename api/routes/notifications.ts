@@ -68,7 +68,10 @@ export function notificationEndpoints({ db, render, wakePump }: NotificationDeps
           await queueNotification(db, { id: newId, ...body, customerId, language });
         });
         wakePump();
-        response.status(202).location(`/v1/notifications/${id}`).json(await find(id, caller));
+        response
+          .status(202)
+          .location(`/v1/notifications/${id}`)
+          .json(await find(id, caller));
       },
     }),
     endpoint({
