@@ -33,7 +33,7 @@ beforeAll(async () => {
       const chunks: Buffer[] = [];
       stream.on('data', (chunk: Buffer) => chunks.push(chunk));
       stream.on('end', () => {
-        const raw = Buffer.concat(chunks).toString('utf8');
+        const raw = Buffer.concat(chunks).toString('utf8').replaceAll('=\r\n', '');
         for (const { address } of session.envelope.rcptTo) inbox.push({ to: address, raw });
         callback();
       });
@@ -411,7 +411,8 @@ describe('a message that does not arrive', () => {
       .set({ status: 'queued', claimed_until: new Date(Date.now() + 1_500), due_at: new Date() })
       .where('id', '=', body.id)
       .execute();
-    await untilStatus(body.id, 'sent');
+    const { attempts } = await untilStatus(body.id, 'sent');
+    expect(attempts).toHaveLength(2);
   });
 });
 

@@ -10,7 +10,7 @@ import { type Channel, CHANNELS } from '../domain/notifications.ts';
 
 /** Sends the notifications that no order's workflow sends itself, as soon as they are due. */
 export interface NotificationPump {
-  /** Says that a notification may be due; else it looks once a second. */
+  /** Says that a notification is due; else it looks once a second. */
   wake(): void;
   /** Ends after what has begun. */
   stop(): Promise<void>;
@@ -23,6 +23,8 @@ const PLACES_IN_BURST: Record<Channel, number> = { email: 1, sms: 1, push: 1 };
 /** So many of a channel are sent at once, which leaves connections to the orders. */
 const CONCURRENCY = 4;
 const LOOK_EVERY_MS = 1_000;
+/** While there was something to send when it looked last. */
+const LOOK_AGAIN_MS = 200;
 /** What can be handed to no workflow is tried again after that. */
 const TAKE_BACK_MS = 30_000;
 
@@ -62,8 +64,8 @@ export function startNotificationPump({
     }
   };
 
-  /** Takes up what is due, and looks again soon where there may be more than it had places for. */
-  const pump = async (): Promise<void> => {
+  /** Takes up what is due, and looks again as soon as it can where there may be more than it had places for. */
+  const pump = async (): Promise<boolean> => {
     const places = isBurst() ? PLACES_IN_BURST : PLACES;
     const free = {
       email: places.email - inFlight.email.size,
@@ -82,13 +84,15 @@ export function startNotificationPump({
         inFlight[channel].add(sending);
       }
     }
+    return claimed.length > 0;
   };
 
   const run = async (): Promise<void> => {
     while (!ending.signal.aborted) {
       rest = new AbortController();
+      let pause = LOOK_EVERY_MS;
       try {
-        await pump();
+        if (await pump()) pause = LOOK_AGAIN_MS;
         if (failing) logger.info('Notifications that are due can be read again');
         failing = false;
       } catch (error) {
@@ -97,7 +101,7 @@ export function startNotificationPump({
         failing = true;
       }
       const signal = failing ? ending.signal : AbortSignal.any([ending.signal, rest.signal]);
-      await delay(LOOK_EVERY_MS, undefined, { signal }).catch(() => undefined);
+      await delay(pause, undefined, { signal }).catch(() => undefined);
     }
     await Promise.all(Object.values(inFlight).flatMap((sending) => [...sending]));
   };
