@@ -11,14 +11,14 @@ export const respectsQuietHours = (channel: Channel, template: string): boolean 
 
 /**
  * When the quiet hours in which `now` falls end; undefined outside of them. They are told by the clocks of their time
- * zone, also on the days on which those are changed: an end that is skipped comes when the clocks have jumped over it,
- * one that comes twice comes first. Quiet hours that end when they begin last all day, up to the same time of the next.
+ * zone, also on the days on which those are changed: an end that is skipped comes when the clocks have jumped over it.
+ * Quiet hours that end when they begin last all day but for that minute.
  */
 export function quietUntil(now: Date, { start, end, timeZone }: QuietHours): Date | undefined {
   const today = clockIn(timeZone, now);
   const [begins, ends, minute] = [minutesOf(start), minutesOf(end), today.minute];
   const isQuiet = begins < ends ? minute >= begins && minute < ends : minute >= begins || minute < ends;
-  if (!isQuiet) return undefined;
+  if (!isQuiet || (begins === ends && minute === ends)) return undefined;
   const daysLater = minute < ends ? 0 : 1;
   return nextTime(now, timeZone, today.day + daysLater, ends);
 }
