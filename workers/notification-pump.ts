@@ -54,8 +54,7 @@ export function startNotificationPump({
   const send = async (notification: NotificationToSend): Promise<void> => {
     const { id: notificationId } = notification;
     try {
-      const delivery = await notifications.send(notification);
-      if (delivery === 'dead_letter') logger.error({ notificationId }, 'A notification is a dead letter');
+      await notifications.send(notification);
     } catch {
       await sideflows.startNotification(notificationId).catch(async (error: unknown) => {
         if (!isTemporalUnavailable(error)) logger.error({ err: error, notificationId }, 'It is tried later');
