@@ -346,6 +346,15 @@ describe('who may do what', () => {
     ['GET', '/v1/inventory/MOUSE-WL/movements', [401, 403, 200, 200]],
     ['GET', '/v1/products', [200, 200, 200, 200]],
     ['GET', '/v1/products/MOUSE-WL', [200, 200, 200, 200]],
+    ['POST', '/v1/notifications', [401, 403, 422, 422], {}],
+    ['GET', '/v1/notifications', [401, 200, 200, 200]],
+    ['GET', `/v1/notifications/${anything}`, [401, 404, 404, 404]],
+    ['POST', '/v1/notifications/replay', [401, 403, 422, 422], {}],
+    ['POST', `/v1/notifications/${anything}/replay`, [401, 403, 404, 404]],
+    ['GET', '/v1/notification-templates', [401, 403, 200, 200]],
+    ['GET', '/v1/notification-templates/message/preview', [401, 403, 200, 200]],
+    ['GET', `/v1/customers/${anything}/notification-preferences`, [401, 404, 404, 404]],
+    ['PUT', `/v1/customers/${anything}/notification-preferences`, [401, 422, 422, 422], {}],
     ['GET', '/livez', [200, 200, 200, 200]],
     ['GET', '/readyz', [200, 200, 200, 200]],
     ['GET', '/metrics', [200, 200, 200, 200]],
@@ -372,7 +381,7 @@ describe('who may do what', () => {
         `${method} ${path
           .replace(anything, '{id}')
           .replace(/(MOUSE-WL|NO-SUCH-SKU)/, '{sku}')
-          .replace('/mock/', '/{name}/')}`,
+          .replace(/\/(mock|message)\//, '/{name}/')}`,
     );
     const described = Object.entries(paths).flatMap(([path, methods]) =>
       Object.keys(methods).map((method) => `${method.toUpperCase()} ${path}`),
