@@ -22,6 +22,8 @@ alter table messaging.notifications
   add column past_attempts integer not null default 0,
   -- which wording it was sent with
   add column template_version text;
+-- a claim changes no index: where its page has room it is a heap-only update
+alter table messaging.notifications set (fillfactor = 70);
 drop index messaging.notifications_queued;
 create index notifications_due on messaging.notifications (channel, due_at) where status = 'queued';
 create index notifications_retried on messaging.notifications (created_at) where status = 'queued' and due_at is null;
