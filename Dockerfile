@@ -26,7 +26,7 @@ COPY workers workers
 RUN npm run build
 # What the compiler leaves behind: files the code reads as they are.
 COPY db/migrations dist/db/migrations
-COPY providers/mail/templates dist/providers/mail/templates
+COPY providers/messages/templates dist/providers/messages/templates
 
 FROM ${NODE_IMAGE} AS production-dependencies
 WORKDIR /app

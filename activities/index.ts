@@ -15,12 +15,11 @@ type Deps = Omit<StepDeps, 'send'> &
 
 /** The activities of the platform, bound to what they work with; and the first of them to begin before it is asked for. */
 export function createActivities(deps: Deps) {
-  const notifications = createNotificationActivities(deps);
-  const send = notifications.sendNotification;
+  const send = deps.notifications.sendById;
   const steps = createStepTaker({ ...deps, send });
   const { placeOrder, placeAhead } = createPlacing({ ...deps, follow: steps.follow });
   const activities = {
-    ...notifications,
+    ...createNotificationActivities(deps),
     placeOrder,
     ...createOrderActivities({ ...deps, send }, steps),
     ...createImportActivities(deps),

@@ -29,8 +29,11 @@ import { cartEndpoints } from './routes/carts.ts';
 import { healthEndpoints } from './routes/health.ts';
 import { importEndpoints } from './routes/imports.ts';
 import { inventoryEndpoints } from './routes/inventory.ts';
+import { notificationTemplateEndpoints } from './routes/notification-templates.ts';
+import { notificationEndpoints } from './routes/notifications.ts';
 import { orderEndpoints } from './routes/orders.ts';
 import { paymentEndpoints } from './routes/payments.ts';
+import { preferencesEndpoints } from './routes/preferences.ts';
 import { productEndpoints } from './routes/products.ts';
 import { returnEndpoints } from './routes/returns.ts';
 import { shipmentEndpoints } from './routes/shipments.ts';
@@ -69,6 +72,7 @@ const dispatcher = parts.startDispatcher({ minAgeSeconds: 0, isBurst: direct.isB
 const startOrder = own
   ? createStarting({ db, workflows, logger, placeAhead: own.placeAhead, wakeDispatcher: dispatcher.wake })
   : startAlone(workflows);
+const pump = parts.startNotificationPump({ isBurst: direct.isBurst });
 const load = createOrderReader({ db, workflows });
 const commands = createOrderCommands({ db, workflows, wakeDispatcher: dispatcher.wake });
 const prices = createPriceMemory();
@@ -146,6 +150,9 @@ const app = createServer({
     ...importEndpoints({ db, sideflows, logger }),
     ...exportEndpoints({ db }),
     ...cartEndpoints({ carts, checkOut }),
+    ...notificationEndpoints({ db, render: parts.renderMessage, wakePump: pump.wake }),
+    ...notificationTemplateEndpoints({ render: parts.renderMessage }),
+    ...preferencesEndpoints({ db }),
     ...healthEndpoints({ readiness, metrics: metrics.render }),
   ],
   callers,
@@ -167,7 +174,7 @@ await untilShutdown(worker, logger, () => {
   outcomes.release();
   return new Promise((resolve) => server.close(resolve));
 });
-await Promise.all([dispatcher.stop(), keepingUp.stop(), counts.stop()]);
+await Promise.all([dispatcher.stop(), pump.stop(), keepingUp.stop(), counts.stop()]);
 await outcomes.close();
 await search.destroy();
 await parts.close();

@@ -94,7 +94,7 @@ export function createSideWorkflows(client: Client): SideWorkflows {
       start(NOTIFICATION_WORKFLOW, {
         workflowId: notificationWorkflowId(id),
         args: [id],
-        staticSummary: 'A message that has waited too long',
+        staticSummary: 'A message that did not get out at the first try',
       }),
 
     startImport: (id, type) =>

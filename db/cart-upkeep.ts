@@ -1,5 +1,6 @@
 import { sql } from 'kysely';
 import type { Db } from './connect.ts';
+import { withPreferences } from './preferences.ts';
 
 /** Forgets the carts that expired first, at most `limit`, and answers how many. Carts that are being ordered stay. */
 export async function deleteExpiredCarts(db: Db, limit: number): Promise<number> {
@@ -38,17 +39,18 @@ export async function remindOfCarts(
       insert into messaging.notifications
         (id, channel, recipient, template, variables, language, customer_id, event_type)
       select gen_random_uuid(), 'email', users.email, 'cart-reminder',
-        jsonb_build_object('items', items, 'total', total, 'currency', due.currency), users.language, users.id,
+        jsonb_build_object('name', users.name, 'items', items, 'total', total, 'currency', due.currency), users.language, users.id,
         'cart.reminder'
       from due
       join identity.users on users.id = due.customer_id
+      ${withPreferences}
       cross join lateral (
         select sum(quantity * products.price) as total, jsonb_agg(jsonb_build_object('sku', sku, 'name', name,
           'quantity', quantity, 'total', quantity * products.price) order by position) as items
         from shopping.cart_items join catalogue.products using (sku)
         where cart_id = due.id and active and products.currency = due.currency
       ) as content
-      where items is not null
+      where items is not null and users.email is not null and coalesce(preferences.email, true)
       returning id
     )
     select (select count(*) from due)::int as carts, array(select id from written) as "notificationIds"

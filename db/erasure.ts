@@ -49,6 +49,8 @@ export async function deleteCustomer(
       .execute();
     await trx.deleteFrom('identity.refresh_tokens').where('user_id', '=', id).execute();
     await trx.deleteFrom('identity.customer_addresses').where('customer_id', '=', id).execute();
+    await trx.deleteFrom('messaging.preferences').where('customer_id', '=', id).execute();
+    await trx.deleteFrom('messaging.push_messages').where('recipient', '=', id).execute();
     await trx.deleteFrom('shopping.carts').where('customer_id', '=', id).execute();
     await eraseNotifications(
       trx,

@@ -1,15 +1,19 @@
-import { sql } from 'kysely';
+import { type RawBuilder, sql } from 'kysely';
+import type { Channel, QuietHours, RenderedMessage } from '../domain/notifications.ts';
 import type { Db } from './connect.ts';
+import { quietHoursOf } from './preferences.ts';
 
 export interface NotificationToSend {
   id: string;
-  channel: 'email' | 'sms' | 'push';
+  channel: Channel;
   recipient: string;
   template: string;
   variables: Record<string, unknown>;
   language: string;
+  /** How often it was tried since it was made, or replayed. */
   attempts: number;
   customerName: string | null;
+  quietHours: QuietHours | null;
   claimedUntil: Date;
   /** What its templates say of the order it is about. */
   order: Record<string, unknown> | null;
@@ -17,6 +21,35 @@ export interface NotificationToSend {
 
 /** How long one sender has a notification for itself; a sender that died holds it no longer than that. */
 const CLAIM_SECONDS = 20;
+
+/** Takes the queued notifications that `picked` gives the ids of. */
+const claim = (picked: RawBuilder<unknown>) => sql<NotificationToSend>`
+  with picked as (${picked}),
+  claimed as (
+    update messaging.notifications
+    set claimed_until = now() + make_interval(secs => ${CLAIM_SECONDS})
+    from picked
+    where notifications.id = picked.id and status = 'queued' and (claimed_until is null or claimed_until < now())
+    returning notifications.*
+  )
+  select claimed.id, channel, recipient, template, variables, claimed.language, claimed_until as "claimedUntil",
+    jsonb_array_length(attempts) - past_attempts as attempts, users.name as "customerName",
+    ${quietHoursOf} as "quietHours", about.body as order
+  from claimed
+  left join identity.users on users.id = claimed.customer_id
+  left join lateral (
+    select * from messaging.preferences where customer_id = claimed.customer_id offset 0
+  ) as preferences on true
+  left join lateral (
+    select jsonb_build_object('number', number, 'currency', currency, 'total', total,
+      'shippingAddress', shipping_address, 'rejection', rejection, 'cancellation', cancellation, 'lines', (
+        select jsonb_agg(jsonb_build_object('sku', sku, 'name', name, 'quantity', quantity,
+          'total', quantity * unit_price) order by position)
+        from ordering.order_lines where order_id = orders.id
+      )) as body
+    from ordering.orders where orders.id = claimed.order_id
+  ) as about on true
+`;
 
 /**
  * Takes a queued notification for this sender alone. Where it is not to be had, tells why: it is sent, a dead letter
@@ -26,27 +59,7 @@ export async function claimNotification(
   db: Db,
   id: string,
 ): Promise<NotificationToSend | 'sent' | 'dead_letter' | 'claimed'> {
-  const { rows } = await sql<NotificationToSend>`
-    with claimed as (
-      update messaging.notifications
-      set claimed_until = now() + make_interval(secs => ${CLAIM_SECONDS})
-      where id = ${id}::uuid and status = 'queued' and (claimed_until is null or claimed_until < now())
-      returning *
-    )
-    select claimed.id, channel, recipient, template, variables, claimed.language,
-      claimed_until as "claimedUntil", jsonb_array_length(attempts) as attempts, users.name as "customerName", about.body as order
-    from claimed
-    left join identity.users on users.id = claimed.customer_id
-    left join lateral (
-      select jsonb_build_object('number', number, 'currency', currency, 'total', total,
-        'shippingAddress', shipping_address, 'rejection', rejection, 'cancellation', cancellation, 'lines', (
-          select jsonb_agg(jsonb_build_object('sku', sku, 'name', name, 'quantity', quantity,
-            'total', quantity * unit_price) order by position)
-          from ordering.order_lines where order_id = orders.id
-        )) as body
-      from ordering.orders where orders.id = claimed.order_id
-    ) as about on true
-  `.execute(db);
+  const { rows } = await claim(sql`select ${id}::uuid as id`).execute(db);
   if (rows[0]) return rows[0];
   const known = await db
     .selectFrom('messaging.notifications')
@@ -57,22 +70,42 @@ export async function claimNotification(
   return known.status === 'queued' ? 'claimed' : known.status;
 }
 
+/** Takes the queued notifications that are due, of each channel the earliest, at most as many as it says. */
+export async function claimDue(db: Db, most: Record<Channel, number>): Promise<NotificationToSend[]> {
+  const channels = Object.entries(most).filter(([, free]) => free > 0);
+  const { rows } = await claim(sql`
+    select due.id
+    from unnest(${channels.map(([channel]) => channel)}::text[], ${channels.map(([, free]) => free)}::int[])
+      as wanted (channel, free)
+    cross join lateral (
+      select id from messaging.notifications
+      where status = 'queued' and notifications.channel = wanted.channel and due_at <= now()
+        and (claimed_until is null or claimed_until < now())
+      order by due_at
+      limit wanted.free
+      for update skip locked
+    ) as due
+  `).execute(db);
+  return rows;
+}
+
 /**
  * Records that a notification was sent, with the text that was sent, and notes it in its order's timeline without
- * raising the order's version. Recorded twice it counts once.
+ * raising the order's version; with the text of a push, which so reaches whoever follows the events. Recorded twice it
+ * counts once.
  */
 export async function markSent(
   db: Db,
   id: string,
-  content: { subject: string; body: string },
+  { subject, text, version }: RenderedMessage,
 ): Promise<void> {
   await sql`
     with sent as (
       update messaging.notifications
-      set status = 'sent', subject = ${content.subject}, body = ${content.body},
+      set status = 'sent', subject = ${subject}, body = ${text}, template_version = ${version},
         attempts = attempts || jsonb_build_object('at', ${new Date().toISOString()}::text)
       where id = ${id}::uuid and status <> 'sent'
-      returning id, order_id, channel, template
+      returning id, order_id, channel, template, subject, body
     ),
     counted as (
       update ordering.orders
@@ -84,13 +117,14 @@ export async function markSent(
     insert into ordering.order_events (order_id, seq, type, actor, data)
     select counted.id, last_event_seq, 'notification.sent', 'system',
       jsonb_build_object('notificationId', sent.id, 'channel', channel, 'template', template)
+        || case channel when 'push' then jsonb_build_object('title', subject, 'body', body) else '{}' end
     from counted join sent on sent.order_id = counted.id
   `.execute(db);
 }
 
 /**
  * Records a failed attempt and gives up the claim; with `final` the notification becomes a dead letter that waits for a
- * person. Does nothing when the claim had run out and is another sender's by now.
+ * person, else its workflow has it from now on. Does nothing when the claim had run out and is another sender's by now.
  */
 export async function markFailed(
   db: Db,
@@ -100,8 +134,28 @@ export async function markFailed(
 ): Promise<void> {
   await sql`
     update messaging.notifications
-    set status = ${final ? 'dead_letter' : 'queued'}, claimed_until = null,
+    set status = ${final ? 'dead_letter' : 'queued'}, claimed_until = null, due_at = null,
       attempts = attempts || jsonb_build_object('at', ${new Date().toISOString()}::text, 'error', ${error}::text)
     where id = ${id}::uuid and status = 'queued' and claimed_until = ${claimedUntil}
+  `.execute(db);
+}
+
+/** Gives up the claim on a notification that has to wait, and leaves it to the pump at `dueAt`. */
+export async function hold(
+  db: Db,
+  { id, claimedUntil }: Pick<NotificationToSend, 'id' | 'claimedUntil'>,
+  dueAt: Date,
+): Promise<void> {
+  await sql`
+    update messaging.notifications set claimed_until = null, due_at = ${dueAt}
+    where id = ${id}::uuid and status = 'queued' and claimed_until = ${claimedUntil}
+  `.execute(db);
+}
+
+/** Leaves to the pump what no workflow could be started for. */
+export async function takeBack(db: Db, id: string, dueAt: Date): Promise<void> {
+  await sql`
+    update messaging.notifications set due_at = ${dueAt}
+    where id = ${id}::uuid and status = 'queued' and due_at is null
   `.execute(db);
 }

@@ -1,11 +1,12 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { sql } from 'kysely';
 import { OrderPlatformError } from '../domain/errors.ts';
-import { notificationIdFor } from '../domain/ids.ts';
+import { notificationIdFor, notificationIdsFor } from '../domain/ids.ts';
 import { FATES, type Message, type OrderRecord, type Step, take, type TakenStep } from '../domain/record.ts';
 import type { OrderStatus } from '../domain/states.ts';
 import type { Db } from './connect.ts';
 import { findOrderRecord } from './orders.ts';
+import { HEAD_START, wantedChannels, withPreferences } from './preferences.ts';
 
 /** What a step left behind. `taken` is false where there was nothing to do. */
 export interface StepTaken {
@@ -13,7 +14,7 @@ export interface StepTaken {
   taken: boolean;
   /** The status that the order has from now on, where the step changed it. */
   became?: OrderStatus;
-  /** The notifications that this order still has to send. */
+  /** The emails that this order has to send now. What goes over other channels is sent by the pump. */
   notificationIds: string[];
 }
 
@@ -58,7 +59,7 @@ export async function takeStep(
         record: taken.after,
         taken: true,
         ...(taken.after.status !== record.status && { became: taken.after.status }),
-        notificationIds: messages.map((message) => idOf(orderId, message)),
+        notificationIds: messages.map((message) => notificationIdFor(orderId, eventOf(message), 'email')),
       };
     }
     record = undefined;
@@ -105,12 +106,12 @@ async function queuedNotifications(db: Db, orderId: string): Promise<string[]> {
     .select('id')
     .where('order_id', '=', orderId)
     .where('status', '=', 'queued')
+    .where('channel', '=', 'email')
     .execute();
   return rows.map(({ id }) => id);
 }
 
-const idOf = (orderId: string, { event, of }: Message): string =>
-  notificationIdFor(orderId, of === undefined ? event : `${event}:${of}`, 'email');
+const eventOf = ({ event, of }: Message): string => (of === undefined ? event : `${event}:${of}`);
 
 /** Writes a step; false where another step came first. The new stock is computed as in placeOrder. */
 async function writeStep(db: Db, before: OrderRecord, { step, after }: TakenStep): Promise<boolean> {
@@ -127,7 +128,7 @@ async function writeStep(db: Db, before: OrderRecord, { step, after }: TakenStep
     ...(index === 0 && { command_id: step.commandId }),
   }));
   const messages = (step.messages ?? []).map((message) => ({
-    id: idOf(id, message),
+    ids: notificationIdsFor(id, eventOf(message)),
     template: message.template,
     event: message.event,
     email: message.to === 'customer' ? null : message.to.email,
@@ -223,16 +224,21 @@ async function writeStep(db: Db, before: OrderRecord, { step, after }: TakenStep
     ),
     notifications as (
       insert into messaging.notifications
-        (id, channel, recipient, template, variables, language, customer_id, order_id, event_type)
-      select message.id, 'email', coalesce(message.email, users.email), template, variables,
+        (id, channel, recipient, template, variables, language, customer_id, order_id, event_type, due_at)
+      select (ids ->> channel)::uuid, channel, recipient, template, variables,
         case when message.email is null then users.language else 'en' end,
-        case when message.email is null then users.id end, counted.id, event
+        case when message.email is null then users.id end, counted.id, event, now() + head_start
       from counted
       cross join jsonb_to_recordset(${json(messages)}::jsonb) as message (
-        id uuid, template text, event text, email text, variables jsonb
+        ids jsonb, template text, event text, email text, variables jsonb
       )
       left join identity.users on users.id = counted.customer_id
-      where coalesce(message.email, users.email) is not null
+      ${withPreferences}
+      cross join lateral (
+        select * from ${wantedChannels} as wanted where message.email is null
+        union all
+        select 'email', message.email, ${HEAD_START} where message.email is not null
+      ) as told
       on conflict (id) do nothing
     )
     select id from counted

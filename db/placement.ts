@@ -1,5 +1,5 @@
 import { sql } from 'kysely';
-import { notificationIdFor, orderNumber, paymentIdFor } from '../domain/ids.ts';
+import { notificationIdFor, notificationIdsFor, orderNumber, paymentIdFor } from '../domain/ids.ts';
 import {
   type Cancellation,
   PENDING_VERSION,
@@ -12,6 +12,7 @@ import type { OrderRecord } from '../domain/record.ts';
 import type { OrderStatus } from '../domain/states.ts';
 import { type Db, violatedConstraint } from './connect.ts';
 import type { StepTaken } from './order-steps.ts';
+import { wantedChannels, withPreferences } from './preferences.ts';
 
 /** An order to place, and how. */
 export interface Placement {
@@ -200,11 +201,14 @@ async function insertPlacements(db: Db, placements: Placement[]): Promise<(StepT
       from outcome where status = 'cancelled'
     ),
     notifications as (
-      insert into messaging.notifications (id, channel, recipient, template, language, customer_id, order_id, event_type)
-      select (notification_ids ->> status)::uuid, 'email', users.email, 'order-' || status, users.language, users.id,
-        outcome.id, 'order.' || status
+      insert into messaging.notifications
+        (id, channel, recipient, template, language, customer_id, order_id, event_type, due_at)
+      select (notification_ids -> status ->> channel)::uuid, channel, recipient, 'order-' || status, users.language,
+        users.id, outcome.id, 'order.' || status, now() + head_start
       from outcome join identity.users on users.id = (accepted ->> 'customerId')::uuid
-      where status <> 'pending' and users.email is not null
+      ${withPreferences}
+      cross join lateral ${wantedChannels} as wanted
+      where status <> 'pending'
     ),
     outbox as (
       insert into ordering.outbox (order_id, accepted, claimed_until)
@@ -228,12 +232,18 @@ const toGiven = ({ order, ...how }: Placement) => ({
   ...how,
   paymentId: paymentIdFor(order.orderId, 0),
   notificationIds: Object.fromEntries(
-    (['confirmed', 'rejected', 'cancelled'] as const).map((status) => [status, idOf(order, status)]),
+    tellableEnds(order, how.cancellation).map((status) => [
+      status,
+      notificationIdsFor(order.orderId, `order.${status}`),
+    ]),
   ),
 });
 
-const idOf = ({ orderId }: PlacedOrder, status: OrderStatus): string =>
-  notificationIdFor(orderId, `order.${status}`, 'email');
+/** The statuses in which the placement may leave this order and has to tell it. */
+function tellableEnds({ total }: PlacedOrder, cancellation: Cancellation | null): OrderStatus[] {
+  if (cancellation) return ['cancelled'];
+  return total > 0 ? ['rejected'] : ['confirmed', 'rejected'];
+}
 
 /** The order as the statement has written it, and what it still has to tell. */
 function stepOf({ order, provider, cancellation }: Placement, row: PlacementRow): StepTaken {
@@ -263,7 +273,12 @@ function stepOf({ order, provider, cancellation }: Placement, row: PlacementRow)
     step: 0,
   };
   if (status !== 'pending')
-    return { record, taken: true, became: status, notificationIds: [idOf(order, status)] };
+    return {
+      record,
+      taken: true,
+      became: status,
+      notificationIds: [notificationIdFor(order.orderId, `order.${status}`, 'email')],
+    };
   const authorization = { type: 'authorization', amount: order.total, authorizationId: null } as const;
   const payments = [newPayment(record, order.placedAt, authorization)];
   return { record: { ...record, payments }, taken: true, notificationIds: [] };

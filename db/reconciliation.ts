@@ -178,7 +178,7 @@ export async function stuckPayments(
   return rows;
 }
 
-/** Notifications that have waited for longer than `seconds`. */
+/** Notifications that have waited for longer than `seconds` and are their workflow's to send, which may be lost. */
 export async function stuckNotifications(
   db: Db,
   seconds: number,
@@ -186,7 +186,7 @@ export async function stuckNotifications(
 ): Promise<{ id: string; orderId: string | null }[]> {
   const { rows } = await sql<{ id: string; orderId: string | null }>`
     select id, order_id as "orderId" from messaging.notifications
-    where status = 'queued' and created_at < now() - make_interval(secs => ${seconds})
+    where status = 'queued' and due_at is null and created_at < now() - make_interval(secs => ${seconds})
     order by created_at
     limit ${limit}
   `.execute(db);

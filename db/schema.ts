@@ -252,6 +252,36 @@ interface Notifications {
   order_id: string | null;
   event_type: string | null;
   created_at: Timestamp;
+  due_at: ColumnType<Date | null, Date | null | undefined, Date | null>;
+  past_attempts: Defaulted<number>;
+  template_version: string | null;
+}
+
+interface Preferences {
+  customer_id: string;
+  email: boolean;
+  sms: boolean;
+  push: boolean;
+  phone: string | null;
+  quiet_start: string | null;
+  quiet_end: string | null;
+  time_zone: string | null;
+  updated_at: Timestamp;
+}
+
+interface PushMessages {
+  id: string;
+  recipient: string;
+  title: string;
+  body: string;
+  at: Timestamp;
+}
+
+interface SmsMessages {
+  id: string;
+  recipient: string;
+  body: string;
+  at: Timestamp;
 }
 
 interface Outbox {
@@ -306,4 +336,7 @@ export interface Schema {
   'messaging.notifications': Notifications;
   'shopping.carts': Carts;
   'shopping.cart_items': CartItems;
+  'messaging.preferences': Preferences;
+  'messaging.push_messages': PushMessages;
+  'mock_company.sms_messages': SmsMessages;
 }

@@ -1,4 +1,5 @@
 import { v5 as uuidv5 } from 'uuid';
+import type { Channel } from './notifications.ts';
 
 const NAMESPACE = '5f0c7c4e-6a35-4bb6-9d0e-3c9f2b1d7a10';
 
@@ -25,12 +26,19 @@ export const commandIdFor = (caller: string, route: string, idempotencyKey: stri
   uuidv5(`command:${caller}:${route}:${idempotencyKey}`, NAMESPACE);
 
 /** The id of the one notification that tells `event` of an order over `channel`. */
-export const notificationIdFor = (orderId: string, event: string, channel: string): string =>
+export const notificationIdFor = (orderId: string, event: string, channel: Channel): string =>
   uuidv5(`notification:${orderId}:${event}:${channel}`, NAMESPACE);
 
 /** The id of the one cart of a customer, or of the visitor whose token has this hash. */
 export const cartIdFor = (kind: 'customer' | 'visitor', owner: string): string =>
   uuidv5(`cart:${kind}:${owner}`, NAMESPACE);
+
+/** The ids of the notifications that tell `event` of an order, by channel. */
+export const notificationIdsFor = (orderId: string, event: string): Record<Channel, string> => ({
+  email: notificationIdFor(orderId, event, 'email'),
+  sms: notificationIdFor(orderId, event, 'sms'),
+  push: notificationIdFor(orderId, event, 'push'),
+});
 
 /**
  * The short number people say for an order: 10 characters (50 bits) of its id, as `XXXXX-XXXXX`, or 12 (60 bits)

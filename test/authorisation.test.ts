@@ -74,6 +74,15 @@ const table: [method: string, path: string, expected: Expected, body?: unknown][
   ['PATCH', '/v1/cart/items/NO-SUCH-SKU', [404, 404, 403, 403], { quantity: 1 }],
   ['DELETE', '/v1/cart/items/NO-SUCH-SKU', [404, 404, 403, 403]],
   ['POST', '/v1/cart/checkout', [401, 422, 403, 403], {}],
+  ['POST', '/v1/notifications', [401, 403, 422, 422], {}],
+  ['GET', '/v1/notifications', [401, 200, 200, 200]],
+  ['GET', `/v1/notifications/${anything}`, [401, 404, 404, 404]],
+  ['POST', '/v1/notifications/replay', [401, 403, 422, 422], {}],
+  ['POST', `/v1/notifications/${anything}/replay`, [401, 403, 404, 404]],
+  ['GET', '/v1/notification-templates', [401, 403, 200, 200]],
+  ['GET', '/v1/notification-templates/message/preview', [401, 403, 200, 200]],
+  ['GET', `/v1/customers/${anything}/notification-preferences`, [401, 404, 404, 404]],
+  ['PUT', `/v1/customers/${anything}/notification-preferences`, [401, 422, 422, 422], {}],
   ['POST', '/v1/imports', [401, 403, 415, 415], {}],
   ['GET', `/v1/imports/${anything}`, [401, 403, 404, 404]],
   ['GET', '/v1/exports/products', [401, 403, 200, 200]],
@@ -168,7 +177,7 @@ describe('who may do what', () => {
       .replace(/\/addresses\/.+/, '/addresses/{addressId}')
       .replace(/(?<=\/)([0-9a-f]{8}-[0-9a-f-]{27}|[0-9A-Z]{5}-[0-9A-Z]{5})/g, '{id}')
       .replace(/(MOUSE-WL|NO-SUCH-SKU)/, '{sku}')
-      .replace('/mock/', '/{name}/');
+      .replace(/\/(mock|message)\//, '/{name}/');
 
   test('is told above for every endpoint there is', async () => {
     const { paths } = await readDescription(stack.api);

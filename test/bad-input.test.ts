@@ -308,10 +308,10 @@ describe('text in any script', () => {
         expect(cancelled).toMatchObject({ status: 200, body: { cancellation: { reason: text } } });
         const read = await api.request('GET', `/v1/orders/${id}`, { token: stack.tokens.john });
         expect(read.body).toEqual(cancelled.body);
-        await eventually('both mails are sent', async () => {
+        await eventually('both mails and both pushes are sent', async () => {
           const { body } = await api.request('GET', `/v1/orders/${id}/events`, { token: stack.tokens.john });
           return (
-            body.data.filter((event: { type: string }) => event.type === 'notification.sent').length === 2
+            body.data.filter((event: { type: string }) => event.type === 'notification.sent').length === 4
           );
         });
       }),

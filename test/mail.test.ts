@@ -6,7 +6,7 @@ import { SMTPServer } from 'smtp-server';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { startInbox } from '../dev/inbox.ts';
 import { freePort } from '../dev/ports.ts';
-import { renderMail } from '../providers/mail/templates.ts';
+import { renderMessage } from '../providers/messages/render.ts';
 import { orderOf } from './harness/http.ts';
 import { startStack, type TestStack } from './harness/stack.ts';
 import { eventually } from './harness/wait.ts';
@@ -16,6 +16,7 @@ const notificationsOf = (stack: TestStack, orderId: string) =>
     .selectFrom('messaging.notifications')
     .select(['id', 'event_type', 'status', 'attempts', 'subject'])
     .where('order_id', '=', orderId)
+    .where('channel', '=', 'email')
     .orderBy('created_at')
     .execute();
 
@@ -93,6 +94,7 @@ describe('the mail server is down', () => {
       .updateTable('messaging.notifications')
       .set({ template: 'no-such-template' })
       .where('order_id', '=', body.id)
+      .where('channel', '=', 'email')
       .execute();
     const [notification] = await eventually('a dead letter', async () => {
       const found = await notificationsOf(stack, body.id);
@@ -169,7 +171,7 @@ describe('what a mail says', () => {
   const variables = { customerName: '<i>Eve</i>', order };
 
   test('is escaped in HTML and plain in text', () => {
-    const { html, text } = renderMail('order-confirmed', 'en', variables);
+    const { html, text } = renderMessage('order-confirmed', 'email', 'en', variables);
     expect(html).not.toMatch(/<script>|<i>Eve|"Street"/);
     expect(html).toContain('&lt;script&gt;');
     expect(text).toContain('<script>alert(1)</script>');
@@ -226,7 +228,7 @@ describe('what a mail says', () => {
   test.each(messages)(
     '%s with %j: its subject, its text, and HTML of the same',
     (template, more, subject, says) => {
-      const mail = renderMail(template, 'en', { ...variables, ...more });
+      const mail = renderMessage(template, 'email', 'en', { ...variables, ...more });
       expect(mail.subject).toBe(subject);
       for (const said of says) expect(mail.text).toContain(said);
       expect(mail.html).not.toMatch(/<b>Laptop|<i>|<script>|undefined|null/);
@@ -235,19 +237,21 @@ describe('what a mail says', () => {
   );
 
   test('writes money as the reader does', () => {
-    expect(renderMail('order-confirmed', 'en', variables).text).toContain('€1,234.56');
-    expect(renderMail('order-confirmed', 'de', variables).text).toContain('1.234,56\u00a0€');
+    expect(renderMessage('order-confirmed', 'email', 'en', variables).text).toContain('€1,234.56');
+    expect(renderMessage('order-confirmed', 'email', 'de', variables).text).toContain('1.234,56\u00a0€');
     const yen = { ...variables, order: { ...order, currency: 'JPY' } };
-    expect(renderMail('order-confirmed', 'en', yen).text).toContain('¥123,456');
+    expect(renderMessage('order-confirmed', 'email', 'en', yen).text).toContain('¥123,456');
   });
 
   test('has a subject of one line', () => {
     const named = { ...variables, order: { ...order, number: 'A\r\nBcc: eve@example.com' } };
-    expect(renderMail('order-cancelled', 'en', named).subject).not.toMatch(/[\r\n]/);
+    expect(renderMessage('order-cancelled', 'email', 'en', named).subject).not.toMatch(/[\r\n]/);
   });
 
   test('is refused when a variable is missing', () => {
-    expect(() => renderMail('order-confirmed', 'en', { customerName: 'x' })).toThrow('not defined');
-    expect(() => renderMail('no-such-template', 'en', variables)).toThrow('no-such-template');
+    expect(() => renderMessage('order-confirmed', 'email', 'en', { customerName: 'x' })).toThrow(
+      'not defined',
+    );
+    expect(() => renderMessage('no-such-template', 'email', 'en', variables)).toThrow('no-such-template');
   });
 });

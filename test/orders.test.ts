@@ -101,12 +101,13 @@ describe('placing an order', () => {
     expect(mail!.to[0]!.address).toBe('john.smith@example.com');
     expect(mail!.text).toContain('$1,358.98');
     expect(mail!.html).toContain('Product PLACE-A');
-    await eventually('the timeline is complete', async () => (await eventsOf(placed.body.id)).length === 5);
+    await eventually('the timeline is complete', async () => (await eventsOf(placed.body.id)).length === 6);
     expect(await eventsOf(placed.body.id)).toEqual([
       'order.placed',
       'stock.reserved',
       'payment.authorized',
       'order.confirmed',
+      'notification.sent',
       'notification.sent',
     ]);
   });

@@ -6,6 +6,8 @@ import { listOrders, type OrderFilter, type OrderPosition } from '../db/order-li
 import { findOrder, findOrderByNumber, listOrderEvents } from '../db/orders.ts';
 import { listProducts, type ProductSort } from '../db/product-lists.ts';
 import type { Db } from '../db/connect.ts';
+import { listNotifications, type NotificationFilter } from '../db/notification-lists.ts';
+import { claimDue } from '../db/notifications.ts';
 import { addPastOrders } from '../dev/past-orders.ts';
 import type { Answer } from './harness/http.ts';
 import { createExplainer, type Explainer } from './harness/plans.ts';
@@ -58,6 +60,15 @@ async function fillTheRest(db: Db): Promise<void> {
     select 'PAST-' || number, number % 10, 5 from generate_series(0, 19999) as number
   `.execute(db);
   await sql`
+    insert into messaging.notifications
+      (id, channel, recipient, template, status, customer_id, order_id, created_at, due_at)
+    select gen_random_uuid(), case number % 2 when 0 then 'email' else 'push' end, 'x', 'message',
+      case number % 1000 when 0 then 'dead_letter' when 1 then 'queued' else 'sent' end,
+      case number % 100 when 0 then ${JOHN}::uuid else gen_random_uuid() end, gen_random_uuid(),
+      now() - make_interval(secs => number), 'infinity'
+    from generate_series(1, 60000) as number
+  `.execute(db);
+  await sql`
     with namesake as (
       update identity.users set name = 'Johnny Few' where email = 'customer-7@example.org' returning id
     )
@@ -68,6 +79,7 @@ async function fillTheRest(db: Db): Promise<void> {
     'ordering.order_events',
     'catalogue.products',
     'inventory.stock',
+    'messaging.notifications',
   ]) {
     await sql`analyze ${sql.table(table)}`.execute(db);
   }
@@ -190,6 +202,29 @@ describe('a search of products finds its words by the index, sorted by', () => {
         expect(wrong, `${q}: ${JSON.stringify(plan, undefined, 1)}`).toEqual([]);
       }
     }
+  });
+});
+
+describe('notifications are read by an index, whatever is filtered by', () => {
+  const filters: NotificationFilter[] = [
+    {},
+    { status: 'sent' },
+    { status: 'dead_letter' },
+    { channel: 'email' },
+    { channel: 'sms', status: 'queued' },
+    { customerId: JOHN },
+    { customerId: JOHN, channel: 'push', status: 'dead_letter' },
+    { customerId: JANE },
+  ];
+  test.each(filters)('%j', async (filter) => {
+    await expectIndexesOnly(3 * ONE_WALK, async (db) => {
+      await listNotifications(db, filter, PAGE);
+      await listNotifications(db, filter, { ...PAGE, after: LONG_AGO });
+    });
+  });
+
+  test('and the pump reads what is due by one too', async () => {
+    await expectIndexesOnly(101, (db) => claimDue(db, { email: 8, sms: 8, push: 32 }));
   });
 });
 

@@ -190,10 +190,9 @@ test('a movement of money and a mail that nobody works on any more are taken up'
   await eventually('its mail is sent', async () => (await stack.mailsAbout(order.number)).length === 2);
   await sql`update ordering.payments set status = 'pending', updated_at = now() - interval '1 hour'
     where order_id = ${order.id} and type = 'void'`.execute(stack.db);
-  await sql`update messaging.notifications set status = 'queued', claimed_until = null,
-    created_at = now() - interval '1 hour' where order_id = ${order.id} and template = 'order-cancelled'`.execute(
-    stack.db,
-  );
+  await sql`update messaging.notifications set status = 'queued', claimed_until = null, due_at = null,
+    created_at = now() - interval '1 hour'
+    where order_id = ${order.id} and template = 'order-cancelled' and channel = 'email'`.execute(stack.db);
   expect(await reconcile()).toEqual({ stuck_payment: 1, stuck_notification: 1 });
   await eventually('both are done', async () => {
     const { data } = await read(`/v1/orders/${order.id}/payments`);

@@ -5,10 +5,8 @@ import { openParts } from './parts.ts';
 import { untilShutdown } from './shutdown.ts';
 
 const environment = workerEnvironment();
-const { logger, metrics, namespace, db, createWorker, startDispatcher, close } = await openParts('worker', {
-  ...environment,
-  eager: false,
-});
+const parts = await openParts('worker', { ...environment, eager: false });
+const { logger, metrics, namespace, db, createWorker, startDispatcher, close } = parts;
 
 const { worker } = await createWorker(({ id: orderId }) => {
   notifyOutcome(db, orderId).catch((error: unknown) =>
@@ -19,6 +17,7 @@ const { worker } = await createWorker(({ id: orderId }) => {
 /** The API processes tell what they place; what waits for longer was left behind by one that is gone. */
 const LEFT_BEHIND_SECONDS = 10;
 const dispatcher = startDispatcher({ minAgeSeconds: LEFT_BEHIND_SECONDS, isBurst: () => false });
+const pump = parts.startNotificationPump({ isBurst: () => false });
 
 const health = createServer((request, response) => {
   if (request.url === '/livez') {
@@ -40,6 +39,7 @@ logger.info({ namespace }, 'The worker polls');
 await untilShutdown(worker, logger);
 health.close();
 await dispatcher.stop();
+await pump.stop();
 await close();
 logger.info('The worker has stopped');
 process.exit();

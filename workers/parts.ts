@@ -2,9 +2,12 @@ import { Client } from '@temporalio/client';
 import type { NativeConnection, Worker } from '@temporalio/worker';
 import type { Logger } from 'pino';
 import { createActivities } from '../activities/index.ts';
+import { createNotificationSender } from '../activities/notification-sender.ts';
+import type { Log } from '../activities/payments.ts';
 import type { PlaceAhead } from '../activities/placing.ts';
 import { connect, type Db } from '../db/connect.ts';
 import { setStockManager } from '../db/inventory.ts';
+import { mockPushBooks, mockSmsBooks } from '../db/mock-messages.ts';
 import { createPlacementQueue, type PlaceOrder } from '../db/placement-queue.ts';
 import { createSideWorkflows, type SideWorkflows } from '../client/side-workflows.ts';
 import { isTemporalUnavailable, TemporalLeftAlone } from '../client/calls.ts';
@@ -13,16 +16,25 @@ import {
   type OrderWorkflows,
   type TemporalCircuit,
 } from '../client/order-workflows.ts';
+import type { RenderMessage } from '../domain/notifications.ts';
 import type { Order } from '../domain/order.ts';
 import type { Mailer } from '../providers/mail/mailer.ts';
 import { CircuitOpen, type CircuitPosition, createCircuit } from '../providers/circuit.ts';
 import { smtpMailer } from '../providers/mail/smtp.ts';
 import { CARTS_WORKFLOW, RECONCILE_WORKFLOW } from '../workflows/messages.ts';
+import { renderMessage } from '../providers/messages/render.ts';
+import { mockPush } from '../providers/push/mock.ts';
+import { mockSms } from '../providers/sms/mock.ts';
 import { type Companies, type CompanyOptions, openCompanies } from './companies.ts';
 import { connectTemporal } from './connection.ts';
 import { type Dispatcher, type DispatcherOptions, startDispatcher } from './dispatcher.ts';
 import { createLogger } from './logger.ts';
 import { createMetrics, type Metrics } from './metrics.ts';
+import {
+  type NotificationPump,
+  type NotificationPumpOptions,
+  startNotificationPump,
+} from './notification-pump.ts';
 import { createOrderWorker } from './order-worker.ts';
 import { scheduleWorkflow } from './schedules.ts';
 import { installRuntime } from './runtime.ts';
@@ -60,6 +72,10 @@ export interface Parts {
   sideflows: SideWorkflows;
   /** Starts to tell the workflows of orders that were placed without them. */
   startDispatcher(options: Pick<DispatcherOptions, 'minAgeSeconds' | 'isBurst'>): Dispatcher;
+  /** Starts to send the notifications that are due. */
+  startNotificationPump(options: Pick<NotificationPumpOptions, 'isBurst'>): NotificationPump;
+  /** Puts a message into words, without sending it. */
+  renderMessage: RenderMessage;
   /**
    * A worker on these parts; `announce` tells whoever waits for an order to be settled. `placeAhead` begins the first step
    * of an order whose workflow is just being started.
@@ -108,6 +124,19 @@ export async function openParts(name: string, options: PartsOptions): Promise<Pa
     },
   ];
   await Promise.all(recurring.map((one) => scheduleWorkflow(client, one, logger)));
+  const log: Log = {
+    info: (message, about) => logger.info(about, message),
+    warn: (message, about) => logger.warn(about, message),
+    error: (message, about) => logger.error(about, message),
+  };
+  const notifications = createNotificationSender({
+    db,
+    log,
+    mailer,
+    sms: mockSms(mockSmsBooks(db)),
+    push: mockPush(mockPushBooks(db)),
+    maxAttempts: options.NOTIFICATION_MAX_ATTEMPTS,
+  });
   return {
     logger,
     metrics,
@@ -120,12 +149,13 @@ export async function openParts(name: string, options: PartsOptions): Promise<Pa
     workflows,
     sideflows,
     startDispatcher: (more) => startDispatcher({ db, workflows, logger, ...more }),
+    startNotificationPump: (more) => startNotificationPump({ db, notifications, sideflows, logger, ...more }),
+    renderMessage,
     async createWorker(announce) {
       const { activities, placeAhead } = createActivities({
         db,
         placeOrder,
-        mailer,
-        maxAttempts: options.NOTIFICATION_MAX_ATTEMPTS,
+        notifications,
         payments: companies.payments,
         carrier: companies.carrier,
         paymentProvider: options.PAYMENT_PROVIDER,
@@ -135,11 +165,7 @@ export async function openParts(name: string, options: PartsOptions): Promise<Pa
         workflows,
         sideflows,
         announce,
-        log: {
-          info: (message, about) => logger.info(about, message),
-          warn: (message, about) => logger.warn(about, message),
-          error: (message, about) => logger.error(about, message),
-        },
+        log,
       });
       const worker = await createOrderWorker({
         connection,

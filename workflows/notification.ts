@@ -1,5 +1,6 @@
 import { proxyActivities } from '@temporalio/workflow';
 import type { Activities } from '../activities/index.ts';
+import type { Delivery } from '../activities/notification-sender.ts';
 
 const { sendNotification } = proxyActivities<Activities>({
   startToCloseTimeout: '30 seconds',
@@ -7,8 +8,9 @@ const { sendNotification } = proxyActivities<Activities>({
 });
 
 /**
- * Keeps trying to send a notification until it is sent or a dead letter. Its order may have ended long before.
+ * Keeps trying to send a notification until it is sent or a dead letter, or quiet hours have begun: what is held is sent
+ * later by the pump. Its order may have ended long before.
  */
-export async function notification(notificationId: string): Promise<'sent' | 'dead_letter'> {
+export async function notification(notificationId: string): Promise<Delivery> {
   return await sendNotification(notificationId);
 }

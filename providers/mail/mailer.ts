@@ -13,13 +13,11 @@ export interface Mailer {
   concurrency: number;
   /**
    * Hands a message to the mail server.
-   * Throws a MailRefused when the server refuses it for good, and any other error when trying again may help.
+   * Throws a MessageRefused when the server refuses it for good (a permanent SMTP reply, RFC 5321 section 4.2.1), and
+   * any other error when trying again may help.
    */
   send(mail: Mail): Promise<void>;
   /** Whether the server answers now. */
   check(): Promise<boolean>;
   close(): void;
 }
-
-/** The mail server will never take this message (a permanent SMTP reply, RFC 5321 section 4.2.1). */
-export class MailRefused extends Error {}

@@ -1,6 +1,7 @@
 import { createConnection } from 'node:net';
 import { createTransport } from 'nodemailer';
-import { type Mail, type Mailer, MailRefused } from './mailer.ts';
+import { MessageRefused } from '../message-refused.ts';
+import type { Mail, Mailer } from './mailer.ts';
 
 const MAX_CONNECTIONS = 8;
 
@@ -33,7 +34,7 @@ export function smtpMailer(url: string, from: string): Mailer {
       } catch (error) {
         const { responseCode } = error as { responseCode?: number };
         if (responseCode !== undefined && responseCode >= 500) {
-          throw new MailRefused(`The mail server refused it (${responseCode}).`, { cause: error });
+          throw new MessageRefused(`The mail server refused it (${responseCode}).`, { cause: error });
         }
         throw error;
       }

@@ -199,6 +199,7 @@ export class OrderLife {
         .selectFrom('messaging.notifications')
         .select('status')
         .where('order_id', '=', id)
+        .where('channel', '=', 'email')
         .execute();
       const arrived = await this.stack.mailsAbout(number);
       const sent = notifications.every(({ status }) => status === 'sent');

@@ -40,11 +40,14 @@ export async function expectTimelineAddsUp(stack: TestStack, orderId: string): P
     money: moneyOf(record),
   });
 
-  const timesTold = (type: string) => notifications.filter(({ event_type }) => event_type === type).length;
-  expect(
-    TOLD.map((type) => [type, timesTold(type)]),
-    `the notifications of ${story}`,
-  ).toEqual(TOLD.map((type) => [type, counted(type)]));
+  for (const channel of ['email', 'push']) {
+    const told = notifications.filter((notification) => notification.channel === channel);
+    const timesTold = (type: string) => told.filter(({ event_type }) => event_type === type).length;
+    expect(
+      TOLD.map((type) => [type, timesTold(type)]),
+      `the notifications by ${channel} of ${story}`,
+    ).toEqual(TOLD.map((type) => [type, counted(type)]));
+  }
   const sent = events
     .filter(({ type }) => type === 'notification.sent')
     .map(({ data }) => data.notificationId);
@@ -61,7 +64,7 @@ const readAtOnce = ({ db }: TestStack, orderId: string) =>
       events: await listOrderEvents(trx, orderId, { limit: 1_000, afterSeq: 0 }),
       notifications: await trx
         .selectFrom('messaging.notifications')
-        .select(['id', 'event_type'])
+        .select(['id', 'event_type', 'channel'])
         .where('order_id', '=', orderId)
         .execute(),
     }));
