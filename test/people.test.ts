@@ -51,7 +51,8 @@ async function newCustomer(name = 'Nora Newcomer') {
   return { id, email, token: accessToken!, refreshToken: refreshToken! };
 }
 
-const statuses = (answers: Answer[]): number[] => answers.map(({ status }) => status).toSorted();
+const statuses = (answers: Answer[]): number[] =>
+  answers.map(({ status }) => status).toSorted((one, other) => one - other);
 const times = <T>(count: number, act: (index: number) => Promise<T>): Promise<T[]> =>
   Promise.all(Array.from({ length: count }, (_, index) => act(index)));
 
