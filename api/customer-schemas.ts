@@ -6,7 +6,7 @@ import type { Caller } from './tokens.ts';
 const email = z.email().max(254);
 
 /** A password that somebody chooses. */
-export const newPassword = z
+const newPassword = z
   .string()
   .min(8)
   .max(1000)

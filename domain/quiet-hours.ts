@@ -60,7 +60,7 @@ function clockIn(timeZone: string, at: Date): { day: number; minute: number } {
     formats.set(timeZone, format);
   }
   const parts = Object.fromEntries(format.formatToParts(at).map(({ type, value }) => [type, Number(value)]));
-  const day = Date.UTC(parts.year!, parts.month! - 1, parts.day!) / 86_400_000;
+  const day = Date.UTC(parts.year!, parts.month! - 1, parts.day) / 86_400_000;
   return { day, minute: parts.hour! * 60 + parts.minute! };
 }
 

@@ -97,12 +97,9 @@ describe('what happens to an order', () => {
   test('is told by mail and by push, each once, and noted in its timeline', async () => {
     const order = await placed(stack.tokens.john);
     const told = await allSent(order.id, 2);
-    expect(told.map(({ channel, recipient, template }) => [channel, recipient, template]).toSorted()).toEqual(
-      [
-        ['email', 'john.smith@example.com', 'order-confirmed'],
-        ['push', JOHN, 'order-confirmed'],
-      ],
-    );
+    expect(
+      new Set(told.map(({ channel, recipient, template }) => `${template} ${channel} ${recipient}`)),
+    ).toEqual(new Set(['order-confirmed email john.smith@example.com', `order-confirmed push ${JOHN}`]));
     const push = told.find(({ channel }) => channel === 'push')!;
     expect(push).toMatchObject({
       customerId: JOHN,

@@ -1,4 +1,6 @@
+import { execFile } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
+import { promisify } from 'node:util';
 import { decodeProtectedHeader } from 'jose';
 import { sql } from 'kysely';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -13,6 +15,7 @@ import { eventually } from './harness/wait.ts';
 const REQUESTS_A_MINUTE = 300;
 const LOGINS_A_MINUTE = 5;
 const PASSWORD = 'correct horse';
+const run = promisify(execFile);
 
 let stack: TestStack;
 let api: Api;
@@ -52,7 +55,7 @@ async function newCustomer(name = 'Nora Newcomer') {
 }
 
 const statuses = (answers: Answer[]): number[] =>
-  answers.map(({ status }) => status).toSorted((a, b) => a - b);
+  answers.map(({ status }) => status).toSorted((one, other) => one - other);
 const times = <T>(count: number, act: (index: number) => Promise<T>): Promise<T[]> =>
   Promise.all(Array.from({ length: count }, (_, index) => act(index)));
 
@@ -518,7 +521,10 @@ describe('the keys that sign access tokens', () => {
     expect(await works(fresh)).toBe(true);
     expect(await works(old)).toBe(true);
 
-    await rotateSigningKey(stack.db, { revoke: true });
+    const rotate = ['--import', 'tsx', 'db/rotate-signing-key.ts', '--revoke'];
+    const environment = { ...process.env, DATABASE_URL: stack.databaseUrl };
+    const { stdout } = await run(process.execPath, rotate, { env: environment });
+    expect(stdout).toContain('good no more');
     await eventually('tokens of dropped keys stop', async () => !(await works(old)) && !(await works(fresh)));
     const last = await eventually('a new login works', async () => {
       const token = await tokenOf();
