@@ -278,7 +278,10 @@ describe('stock', () => {
   });
 
   test('is set once for each row, also when the process that does it is killed', async () => {
-    const rows = Array.from({ length: 40_000 }, (_, number) => `KILL-${number},${(number % 9) + 1}`);
+    // One sku in a hundred rows is counted up: a row that is taken twice makes a movement too many.
+    const rows = Array.from({ length: 40_000 }, (_, number) =>
+      number % 100 === 0 ? `KILL-COUNT,${number / 100 + 1}` : `KILL-${number},${(number % 9) + 1}`,
+    );
     const { body } = await send('inventory', `sku,onHand\n${rows.join('\n')}`);
     await eventually('some rows are taken', async () => (await look(body.id)).processed > 0);
     await worker.kill();
@@ -293,13 +296,12 @@ describe('stock', () => {
       90,
     );
     expect(ended).toMatchObject({ status: 'completed', processed: 40_000, failed: 0 });
-    const { rows: found } = await sql<{ skus: number; movements: number; units: number }>`
+    const { rows: found } = await sql<{ skus: number; movements: number; counted: number }>`
       select (select count(*) from inventory.stock where sku like 'KILL-%') as skus,
         (select count(*) from inventory.movements where sku like 'KILL-%') as movements,
-        (select sum(on_hand)::int from inventory.stock where sku like 'KILL-%') as units
+        (select on_hand from inventory.stock where sku = 'KILL-COUNT') as counted
     `.execute(stack.db);
-    const units = rows.reduce((sum, row) => sum + Number(row.split(',')[1]), 0);
-    expect(found).toEqual([{ skus: 40_000, movements: 40_000, units }]);
+    expect(found).toEqual([{ skus: 39_601, movements: 40_000, counted: 400 }]);
   });
 });
 

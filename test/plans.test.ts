@@ -51,7 +51,7 @@ async function fillTheRest(db: Db): Promise<void> {
   `.execute(db);
   await sql`
     insert into catalogue.products (sku, name, description, category, price, currency)
-    select 'PAST-' || number, 'Product ' || number, 'rare' || number % 499 || case when number % 3 = 0 then ' common' else '' end,
+    select 'PAST-' || number, 'Product ' || number, 'rare' || abs(hashtext(number::text)) % 500 || case when number % 3 = 0 then ' common' else '' end,
       'category ' || number % 10, number % 1000, 'USD'
     from generate_series(0, 19999) as number
   `.execute(db);
