@@ -21,6 +21,7 @@ type Access = 'public' | readonly Role[];
 
 export const EVERYBODY = ROLES;
 export const STAFF = ['staff', 'admin'] as const;
+export const ADMIN = ['admin'] as const;
 
 export interface Answer {
   description: string;

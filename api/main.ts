@@ -1,10 +1,14 @@
 import { createServer as createHttpServer } from 'node:http';
 import { apiEnvironment } from '../config/env.ts';
+import { startListening } from '../db/listener.ts';
 import { notifyOutcome } from '../db/placement.ts';
 import { signingSecret } from '../db/signing-secret.ts';
+import { objectionTo } from '../providers/webhooks/address-guard.ts';
 import { openParts } from '../workers/parts.ts';
 import { untilShutdown } from '../workers/shutdown.ts';
 import { createDirectPlacing } from './direct-placing.ts';
+import { createEventFeed } from './event-feed.ts';
+import { createEventStreams } from './event-streams.ts';
 import { readinessOf } from './health.ts';
 import { createLanes } from './lanes.ts';
 import { listenForOutcomes } from './outcomes.ts';
@@ -13,6 +17,7 @@ import { createOrderReader } from './order-reader.ts';
 import { createPlacing } from './placing.ts';
 import { createPriceMemory } from './price-memory.ts';
 import { authEndpoints } from './routes/auth.ts';
+import { eventEndpoints } from './routes/events.ts';
 import { healthEndpoints } from './routes/health.ts';
 import { inventoryEndpoints } from './routes/inventory.ts';
 import { orderEndpoints } from './routes/orders.ts';
@@ -20,6 +25,8 @@ import { paymentEndpoints } from './routes/payments.ts';
 import { productEndpoints } from './routes/products.ts';
 import { returnEndpoints } from './routes/returns.ts';
 import { shipmentEndpoints } from './routes/shipments.ts';
+import { webhookDeliveryEndpoints } from './routes/webhook-deliveries.ts';
+import { webhookEndpointEndpoints } from './routes/webhook-endpoints.ts';
 import { createServer } from './server.ts';
 import { createStarting, startAlone } from './starting.ts';
 import { accessTokens } from './tokens.ts';
@@ -27,7 +34,12 @@ import { accessTokens } from './tokens.ts';
 const environment = apiEnvironment();
 const parts = await openParts('api', { ...environment, eager: environment.API_WORKER });
 const { logger, metrics, connection, db, mailer, companies, workflows, sideflows } = parts;
-const outcomes = listenForOutcomes(environment.DATABASE_URL, db, logger);
+const listener = startListening(environment.DATABASE_URL, 'holdfast-listener');
+const outcomes = listenForOutcomes(listener, db, logger);
+const streams = createEventStreams(
+  createEventFeed(db, listener, logger),
+  environment.EVENTS_HEARTBEAT_SECONDS * 1000,
+);
 
 const createWorker = () =>
   parts.createWorker((order) => {
@@ -37,7 +49,7 @@ const createWorker = () =>
     );
   });
 const own = environment.API_WORKER ? await createWorker() : undefined;
-const worker = own?.worker;
+const polling = own ? [own.worker, await parts.createWebhookWorker()] : [];
 
 const direct = createDirectPlacing({
   placeOrder: parts.placeOrder,
@@ -46,6 +58,7 @@ const direct = createDirectPlacing({
   wakeDispatcher: () => dispatcher.wake(),
 });
 const dispatcher = parts.startDispatcher({ minAgeSeconds: 0, isBurst: direct.isBurst });
+const webhookRelay = parts.startWebhookRelay();
 const startOrder = own
   ? createStarting({ db, workflows, logger, placeAhead: own.placeAhead, wakeDispatcher: dispatcher.wake })
   : startAlone(workflows);
@@ -69,7 +82,7 @@ const place = createPlacing({
 });
 const tokens = accessTokens(environment.JWT_SECRET ?? (await signingSecret(db)));
 const readiness = readinessOf([
-  { name: 'postgres', takesOrders: () => true, check: () => outcomes.ping() },
+  { name: 'postgres', takesOrders: () => true, check: () => listener.ping() },
   {
     name: 'temporal',
     // Without Postgres an order costs what it cost a moment ago, if that is known.
@@ -89,6 +102,12 @@ const app = createServer({
     ...returnEndpoints({ db, load, sideflows }),
     ...inventoryEndpoints({ db }),
     ...productEndpoints({ db }),
+    ...eventEndpoints({ db, load, streams, tokens }),
+    ...webhookEndpointEndpoints({
+      db,
+      objectionTo: (url) => objectionTo(url, { allowPrivate: environment.WEBHOOK_ALLOW_PRIVATE }),
+    }),
+    ...webhookDeliveryEndpoints({ db }),
     ...healthEndpoints({ readiness, metrics: metrics.render }),
   ],
   tokens,
@@ -106,12 +125,14 @@ await new Promise<void>((resolve, reject) => {
 });
 logger.info({ host: environment.HOST, port: environment.PORT }, 'The API listens');
 
-await untilShutdown(worker, logger, () => {
+await untilShutdown(polling, logger, () => {
   outcomes.release();
+  streams.close();
   return new Promise((resolve) => server.close(resolve));
 });
 await dispatcher.stop();
-await outcomes.close();
+await webhookRelay.stop();
+await listener.close();
 await parts.close();
 logger.info('The API has stopped');
 process.exit();

@@ -6,6 +6,7 @@ import {
 import type { PaymentStatus } from '../domain/payments.ts';
 import { type Return, type ReturnCommand, returnWorkflowId } from '../domain/returns.ts';
 import {
+  deliverSignal,
   NOTIFICATION_WORKFLOW,
   notificationWorkflowId,
   type PaymentNews,
@@ -15,6 +16,8 @@ import {
   returnUpdates,
   type Sent,
   TASK_QUEUE,
+  WEBHOOK_WORKFLOW,
+  webhookWorkflowId,
 } from '../workflows/messages.ts';
 import { RPC_DEADLINE_MS, tryUpdate } from './calls.ts';
 
@@ -31,6 +34,8 @@ export interface SideWorkflows {
   startReturn(returned: Return, number: string): Promise<boolean>;
   /** Starts to send a notification again and again; false where that is under way already. */
   startNotification(notificationId: string): Promise<boolean>;
+  /** Lets a webhook be delivered now: by its workflow if it runs, else by a new one. */
+  deliverWebhook(delivery: { id: string; round: number; eventType: string; url: string }): Promise<void>;
   /** Takes a return one step on; `closed` when its workflow does not run. Throws the domain error of a refusal. */
   advanceReturn(
     returnId: string,
@@ -92,6 +97,19 @@ export function createSideWorkflows(client: Client): SideWorkflows {
         args: [id],
         staticSummary: 'A message that has waited too long',
       }),
+
+    async deliverWebhook({ id, round, eventType, url }) {
+      await client.withDeadline(Date.now() + RPC_DEADLINE_MS, () =>
+        client.workflow.signalWithStart(WEBHOOK_WORKFLOW, {
+          taskQueue: TASK_QUEUE,
+          workflowId: webhookWorkflowId(id),
+          args: [id],
+          signal: deliverSignal,
+          signalArgs: [round],
+          staticSummary: `${eventType} to ${new URL(url).host}`,
+        }),
+      );
+    },
 
     async advanceReturn(returnId, command, sent, waitMs) {
       const handle = client.workflow.getHandle(returnWorkflowId(returnId));

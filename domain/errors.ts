@@ -25,6 +25,8 @@ export const ERRORS = {
   below_reserved: { status: 409, title: 'More is reserved than that' },
   insufficient_stock: { status: 409, title: 'There is not enough stock' },
   stock_reserved: { status: 409, title: 'Stock of this product is reserved' },
+  too_many_endpoints: { status: 409, title: 'There are too many webhook endpoints' },
+  endpoint_disabled: { status: 409, title: 'The webhook endpoint is disabled' },
   version_conflict: { status: 412, title: 'It has changed since you read it' },
   payload_too_large: { status: 413, title: 'The body is too large' },
   unsupported_media_type: { status: 415, title: 'The body must be application/json' },

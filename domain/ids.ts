@@ -28,6 +28,10 @@ export const commandIdFor = (caller: string, route: string, idempotencyKey: stri
 export const notificationIdFor = (orderId: string, event: string, channel: string): string =>
   uuidv5(`notification:${orderId}:${event}:${channel}`, NAMESPACE);
 
+/** The id of the one delivery of the event `seq` of an order to a webhook endpoint. */
+export const deliveryIdFor = (endpointId: string, orderId: string, seq: number): string =>
+  uuidv5(`delivery:${endpointId}:${orderId}:${seq}`, NAMESPACE);
+
 /**
  * The short number people say for an order: 10 characters (50 bits) of its id, as `XXXXX-XXXXX`, or 12 (60 bits)
  * for the order whose short number is taken.

@@ -5,10 +5,8 @@ import { openParts } from './parts.ts';
 import { untilShutdown } from './shutdown.ts';
 
 const environment = workerEnvironment();
-const { logger, metrics, namespace, db, createWorker, startDispatcher, close } = await openParts('worker', {
-  ...environment,
-  eager: false,
-});
+const parts = await openParts('worker', { ...environment, eager: false });
+const { logger, metrics, namespace, db, createWorker, startDispatcher, close } = parts;
 
 const { worker } = await createWorker(({ id: orderId }) => {
   notifyOutcome(db, orderId).catch((error: unknown) =>
@@ -16,9 +14,12 @@ const { worker } = await createWorker(({ id: orderId }) => {
   );
 });
 
+const webhookWorker = await parts.createWebhookWorker();
+
 /** The API processes tell what they place; what waits for longer was left behind by one that is gone. */
 const LEFT_BEHIND_SECONDS = 10;
 const dispatcher = startDispatcher({ minAgeSeconds: LEFT_BEHIND_SECONDS, isBurst: () => false });
+const webhookRelay = parts.startWebhookRelay();
 
 const health = createServer((request, response) => {
   if (request.url === '/livez') {
@@ -37,9 +38,10 @@ const health = createServer((request, response) => {
 if (environment.WORKER_HTTP_PORT !== undefined) health.listen(environment.WORKER_HTTP_PORT, environment.HOST);
 logger.info({ namespace }, 'The worker polls');
 
-await untilShutdown(worker, logger);
+await untilShutdown([worker, webhookWorker], logger);
 health.close();
 await dispatcher.stop();
+await webhookRelay.stop();
 await close();
 logger.info('The worker has stopped');
 process.exit();

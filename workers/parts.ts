@@ -3,6 +3,7 @@ import type { NativeConnection, Worker } from '@temporalio/worker';
 import type { Logger } from 'pino';
 import { createActivities } from '../activities/index.ts';
 import type { PlaceAhead } from '../activities/placing.ts';
+import { createWebhookActivities } from '../activities/webhooks.ts';
 import { connect, type Db } from '../db/connect.ts';
 import { createPlacementQueue, type PlaceOrder } from '../db/placement-queue.ts';
 import { createSideWorkflows, type SideWorkflows } from '../client/side-workflows.ts';
@@ -16,6 +17,7 @@ import type { Order } from '../domain/order.ts';
 import type { Mailer } from '../providers/mail/mailer.ts';
 import { CircuitOpen, type CircuitPosition, createCircuit } from '../providers/circuit.ts';
 import { smtpMailer } from '../providers/mail/smtp.ts';
+import { createWebhookSender } from '../providers/webhooks/sender.ts';
 import { type Companies, type CompanyOptions, openCompanies } from './companies.ts';
 import { connectTemporal } from './connection.ts';
 import { type Dispatcher, type DispatcherOptions, startDispatcher } from './dispatcher.ts';
@@ -24,6 +26,8 @@ import { createMetrics, type Metrics } from './metrics.ts';
 import { createOrderWorker } from './order-worker.ts';
 import { scheduleReconciling } from './reconcile-schedule.ts';
 import { installRuntime } from './runtime.ts';
+import { startWebhookRelay, type WebhookRelay } from './webhook-relay.ts';
+import { createWebhookWorker } from './webhook-worker.ts';
 
 export interface PartsOptions extends CompanyOptions {
   LOG_LEVEL: string;
@@ -39,6 +43,10 @@ export interface PartsOptions extends CompanyOptions {
   STOCK_MANAGER_EMAIL: string;
   PAYMENT_TIMEOUT_SECONDS: number;
   RECONCILE_INTERVAL_SECONDS: number;
+  WEBHOOK_ALLOW_PRIVATE: boolean;
+  WEBHOOK_RETRY_SECONDS: number[];
+  WEBHOOK_TIMEOUT_SECONDS: number;
+  WEBHOOK_DISABLE_AFTER_HOURS: number;
   /** Whether this process polls the task queue itself, so that the first task of an order can come to it at once. */
   eager: boolean;
 }
@@ -62,6 +70,10 @@ export interface Parts {
    * of an order whose workflow is just being started.
    */
   createWorker(announce: (order: Order) => void): Promise<{ worker: Worker; placeAhead: PlaceAhead }>;
+  /** A worker that sends webhooks. */
+  createWebhookWorker(): Promise<Worker>;
+  /** Starts to make deliveries of the recorded events, and to tell their workflows. */
+  startWebhookRelay(): WebhookRelay;
   close(): Promise<void>;
 }
 
@@ -133,6 +145,21 @@ export async function openParts(name: string, options: PartsOptions): Promise<Pa
       });
       return { worker, placeAhead };
     },
+    createWebhookWorker: () =>
+      createWebhookWorker({
+        connection,
+        namespace,
+        activities: createWebhookActivities({
+          db,
+          sendWebhook: createWebhookSender({
+            timeoutMs: options.WEBHOOK_TIMEOUT_SECONDS * 1000,
+            allowPrivate: options.WEBHOOK_ALLOW_PRIVATE,
+          }),
+          retrySchedule: options.WEBHOOK_RETRY_SECONDS.map((seconds) => seconds * 1000),
+          disableAfterMs: options.WEBHOOK_DISABLE_AFTER_HOURS * 3_600_000,
+        }),
+      }),
+    startWebhookRelay: () => startWebhookRelay({ db, deliver: sideflows.deliverWebhook, logger }),
     async close() {
       mailer.close();
       await connection.close();
