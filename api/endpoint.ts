@@ -29,6 +29,7 @@ type CallerOf<A> = A extends readonly (infer Who)[]
 
 export const EVERYBODY = ROLES;
 export const STAFF = ['staff', 'admin'] as const;
+export const ADMIN = ['admin'] as const;
 
 export interface Answer {
   description: string;

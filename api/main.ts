@@ -2,6 +2,8 @@ import { createServer as createHttpServer } from 'node:http';
 import { apiEnvironment } from '../config/env.ts';
 import { connect } from '../db/connect.ts';
 import { notifyOutcome } from '../db/placement.ts';
+import { startListening } from '../db/listener.ts';
+import { objectionTo } from '../providers/webhooks/address-guard.ts';
 import { openParts } from '../workers/parts.ts';
 import { untilShutdown } from '../workers/shutdown.ts';
 import { createApiKeys } from './api-keys.ts';
@@ -9,6 +11,8 @@ import { createCallers } from './callers.ts';
 import { createCarts } from './carts.ts';
 import { createCheckout } from './checkout.ts';
 import { createDirectPlacing } from './direct-placing.ts';
+import { createEventFeed } from './event-feed.ts';
+import { createEventStreams } from './event-streams.ts';
 import { readinessOf } from './health.ts';
 import { givenKeyRing, storedKeyRing } from './key-ring.ts';
 import { createLanes } from './lanes.ts';
@@ -26,6 +30,7 @@ import { customerAddressEndpoints } from './routes/customer-addresses.ts';
 import { customerEndpoints } from './routes/customers.ts';
 import { exportEndpoints } from './routes/exports.ts';
 import { cartEndpoints } from './routes/carts.ts';
+import { eventEndpoints } from './routes/events.ts';
 import { healthEndpoints } from './routes/health.ts';
 import { importEndpoints } from './routes/imports.ts';
 import { inventoryEndpoints } from './routes/inventory.ts';
@@ -37,6 +42,8 @@ import { preferencesEndpoints } from './routes/preferences.ts';
 import { productEndpoints } from './routes/products.ts';
 import { returnEndpoints } from './routes/returns.ts';
 import { shipmentEndpoints } from './routes/shipments.ts';
+import { webhookDeliveryEndpoints } from './routes/webhook-deliveries.ts';
+import { webhookEndpointEndpoints } from './routes/webhook-endpoints.ts';
 import { createServer } from './server.ts';
 import { createSharedCounts } from './shared-counts.ts';
 import { createStarting, startAlone } from './starting.ts';
@@ -50,7 +57,12 @@ const SEARCH_CONNECTIONS = 4;
 const environment = apiEnvironment();
 const parts = await openParts('api', { ...environment, eager: environment.API_WORKER });
 const { logger, metrics, connection, db, mailer, companies, workflows, sideflows } = parts;
-const outcomes = listenForOutcomes(environment.DATABASE_URL, db, logger);
+const listener = startListening(environment.DATABASE_URL, 'holdfast-listener');
+const outcomes = listenForOutcomes(listener, db, logger);
+const streams = createEventStreams(
+  createEventFeed(db, listener, logger),
+  environment.EVENTS_HEARTBEAT_SECONDS * 1000,
+);
 
 const createWorker = () =>
   parts.createWorker((order) => {
@@ -60,7 +72,7 @@ const createWorker = () =>
     );
   });
 const own = environment.API_WORKER ? await createWorker() : undefined;
-const worker = own?.worker;
+const polling = own ? [own.worker, await parts.createWebhookWorker()] : [];
 
 const direct = createDirectPlacing({
   placeOrder: parts.placeOrder,
@@ -69,6 +81,7 @@ const direct = createDirectPlacing({
   wakeDispatcher: () => dispatcher.wake(),
 });
 const dispatcher = parts.startDispatcher({ minAgeSeconds: 0, isBurst: direct.isBurst });
+const webhookRelay = parts.startWebhookRelay();
 const startOrder = own
   ? createStarting({ db, workflows, logger, placeAhead: own.placeAhead, wakeDispatcher: dispatcher.wake })
   : startAlone(workflows);
@@ -112,7 +125,7 @@ const cartTerms = {
 const carts = createCarts({ db, workflows, terms: cartTerms, logger });
 const checkOut = createCheckout({ db, carts, place, terms: cartTerms, logger });
 const readiness = readinessOf([
-  { name: 'postgres', takesOrders: () => true, check: () => outcomes.ping() },
+  { name: 'postgres', takesOrders: () => true, check: () => listener.ping() },
   {
     name: 'temporal',
     // Without Postgres an order costs what it cost a moment ago, if that is known.
@@ -153,6 +166,12 @@ const app = createServer({
     ...notificationEndpoints({ db, render: parts.renderMessage, wakePump: pump.wake }),
     ...notificationTemplateEndpoints({ render: parts.renderMessage }),
     ...preferencesEndpoints({ db }),
+    ...eventEndpoints({ db, load, streams, tokens }),
+    ...webhookEndpointEndpoints({
+      db,
+      objectionTo: (url) => objectionTo(url, { allowPrivate: environment.WEBHOOK_ALLOW_PRIVATE }),
+    }),
+    ...webhookDeliveryEndpoints({ db }),
     ...healthEndpoints({ readiness, metrics: metrics.render }),
   ],
   callers,
@@ -170,12 +189,13 @@ await new Promise<void>((resolve, reject) => {
 });
 logger.info({ host: environment.HOST, port: environment.PORT }, 'The API listens');
 
-await untilShutdown(worker, logger, () => {
+await untilShutdown(polling, logger, () => {
   outcomes.release();
+  streams.close();
   return new Promise((resolve) => server.close(resolve));
 });
-await Promise.all([dispatcher.stop(), pump.stop(), keepingUp.stop(), counts.stop()]);
-await outcomes.close();
+await Promise.all([dispatcher.stop(), pump.stop(), webhookRelay.stop(), keepingUp.stop(), counts.stop()]);
+await listener.close();
 await search.destroy();
 await parts.close();
 logger.info('The API has stopped');

@@ -1,6 +1,6 @@
-import pg from 'pg';
 import type { Logger } from 'pino';
 import type { Db } from '../db/connect.ts';
+import type { Listener } from '../db/listener.ts';
 import { findOrder } from '../db/orders.ts';
 import { OUTCOME_CHANNEL } from '../db/placement.ts';
 import type { Order } from '../domain/order.ts';
@@ -19,23 +19,14 @@ export interface Outcomes {
   expect(orderId: string): { wait(milliseconds: number): Promise<Order | undefined>; forget(): void };
   /** Hands an outcome to those who wait for it here; `false` when nobody does. */
   settle(settled: Order): boolean;
-  /** Asks Postgres over the connection that listens, which never waits behind other queries. */
-  ping(): Promise<boolean>;
   /** Ends every wait now, as if its time were over: the process is going to stop. */
   release(): void;
-  close(): Promise<void>;
 }
 
-const RECONNECT_MS = 500;
-
-/** Starts to listen at `databaseUrl`, and keeps trying for as long as Postgres is away. */
-export function listenForOutcomes(databaseUrl: string, db: Db, logger: Logger): Outcomes {
+/** Hears by `listener` of the outcomes of other processes. */
+export function listenForOutcomes(listener: Listener, db: Db, logger: Logger): Outcomes {
   const waiting = new Map<string, Set<Settler>>();
-  let client: pg.Client | undefined;
-  let listening = false;
-  let closed = false;
   let released = false;
-  let retry: NodeJS.Timeout | undefined;
 
   const settle = (settled: Order): boolean => {
     const settlers = waiting.get(settled.id);
@@ -56,43 +47,13 @@ export function listenForOutcomes(databaseUrl: string, db: Db, logger: Logger): 
     );
   };
 
-  const listen = async (): Promise<void> => {
-    if (closed) return;
-    const next = new pg.Client({
-      connectionString: databaseUrl,
-      application_name: 'holdfast-outcomes',
-      connectionTimeoutMillis: 5_000,
-      keepAlive: true,
-    });
-    client = next;
-    const reconnect = (): void => {
-      if (client !== next || closed) return;
-      client = undefined;
-      listening = false;
-      next.end().catch(() => undefined);
-      retry = setTimeout(() => void listen(), RECONNECT_MS);
-    };
-    next.on('error', reconnect);
-    next.on('end', reconnect);
-    next.on('notification', ({ payload }) => payload && lookUpQuietly(payload));
-    try {
-      await next.connect();
-      await next.query(`listen ${OUTCOME_CHANNEL}`);
-      listening = true;
-      for (const orderId of waiting.keys()) lookUpQuietly(orderId);
-    } catch {
-      reconnect();
-    }
-  };
-  void listen();
+  listener.on(OUTCOME_CHANNEL, (orderId) => orderId && lookUpQuietly(orderId));
+  listener.onConnected(() => {
+    for (const orderId of waiting.keys()) lookUpQuietly(orderId);
+  });
 
   return {
     settle,
-    async ping() {
-      if (!listening || !client) return false;
-      await client.query('select 1');
-      return true;
-    },
     release() {
       released = true;
       for (const settlers of waiting.values()) for (const settler of settlers) settler.wake();
@@ -126,11 +87,6 @@ export function listenForOutcomes(databaseUrl: string, db: Db, logger: Logger): 
           if (settlers.size === 0 && waiting.get(orderId) === settlers) waiting.delete(orderId);
         },
       };
-    },
-    async close() {
-      closed = true;
-      clearTimeout(retry);
-      await client?.end().catch(() => undefined);
     },
   };
 }

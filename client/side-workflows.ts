@@ -8,6 +8,7 @@ import { type Return, type ReturnCommand, returnWorkflowId } from '../domain/ret
 import {
   IMPORT_WORKFLOW,
   importWorkflowId,
+  deliverSignal,
   NOTIFICATION_WORKFLOW,
   notificationWorkflowId,
   type PaymentNews,
@@ -17,6 +18,8 @@ import {
   returnUpdates,
   type Sent,
   TASK_QUEUE,
+  WEBHOOK_WORKFLOW,
+  webhookWorkflowId,
 } from '../workflows/messages.ts';
 import { RPC_DEADLINE_MS, tryUpdate } from './calls.ts';
 
@@ -35,6 +38,8 @@ export interface SideWorkflows {
   startNotification(notificationId: string): Promise<boolean>;
   /** Starts to take the rows of a file; false where that is under way already. */
   startImport(importId: string, type: string): Promise<boolean>;
+  /** Lets a webhook be delivered now: by its workflow if it runs, else by a new one. */
+  deliverWebhook(delivery: { id: string; round: number; eventType: string; url: string }): Promise<void>;
   /** Takes a return one step on; `closed` when its workflow does not run. Throws the domain error of a refusal. */
   advanceReturn(
     returnId: string,
@@ -103,6 +108,19 @@ export function createSideWorkflows(client: Client): SideWorkflows {
         args: [id],
         staticSummary: `Import of ${type}`,
       }),
+
+    async deliverWebhook({ id, round, eventType, url }) {
+      await client.withDeadline(Date.now() + RPC_DEADLINE_MS, () =>
+        client.workflow.signalWithStart(WEBHOOK_WORKFLOW, {
+          taskQueue: TASK_QUEUE,
+          workflowId: webhookWorkflowId(id),
+          args: [id],
+          signal: deliverSignal,
+          signalArgs: [round],
+          staticSummary: `${eventType} to ${new URL(url).host}`,
+        }),
+      );
+    },
 
     async advanceReturn(returnId, command, sent, waitMs) {
       const handle = client.workflow.getHandle(returnWorkflowId(returnId));

@@ -26,6 +26,14 @@ const shared = z.object({
   STRIPE_API_KEY: z.string().optional(),
   STRIPE_WEBHOOK_SECRET: z.string().optional(),
   MOCK_WEBHOOK_SECRET: z.string().startsWith('whsec_').default(EXAMPLE_WEBHOOK_SECRET),
+  WEBHOOK_ALLOW_PRIVATE: flag.default(false),
+  WEBHOOK_RETRY_SECONDS: z
+    .string()
+    .regex(/^\d{1,6}(\.\d{1,3})?(,\d{1,6}(\.\d{1,3})?){0,49}$/, 'numbers with commas between them')
+    .default('5,300,1800,7200,18000,36000,50400,72000,86400')
+    .transform((list) => list.split(',').map(Number)),
+  WEBHOOK_TIMEOUT_SECONDS: z.coerce.number().positive().max(30).default(15),
+  WEBHOOK_DISABLE_AFTER_HOURS: z.coerce.number().min(0).default(120),
   PAYMENT_TIMEOUT_SECONDS: z.coerce.number().positive().default(1800),
   RECONCILE_INTERVAL_SECONDS: count.default(60),
   CART_INTERVAL_SECONDS: count.default(300),
@@ -62,6 +70,7 @@ const api = shared.extend({
   WORKFLOW_LANE_LIMIT: count.default(32),
   RATE_LIMIT_PER_MINUTE: count.default(3000),
   LOGIN_LIMIT_PER_MINUTE: count.default(10),
+  EVENTS_HEARTBEAT_SECONDS: count.default(15),
   TRUST_PROXY: z
     .string()
     .transform((value) => (/^\d+$/.test(value) ? Number(value) : value))

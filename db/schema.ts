@@ -13,6 +13,7 @@ import type {
 import type { Payment, PaymentStatus } from '../domain/payments.ts';
 import type { ReturnStatus } from '../domain/returns.ts';
 import type { OrderStatus } from '../domain/states.ts';
+import type { DeliveryAttempt, DeliveryStatus, DisabledReason } from '../domain/webhooks.ts';
 
 type Defaulted<T> = Generated<T>;
 type Timestamp = ColumnType<Date, Date | string | undefined, Date | string>;
@@ -190,6 +191,8 @@ interface OrderEvents {
   actor: string;
   data: Json<Record<string, unknown>>;
   command_id: string | null;
+  xid: Defaulted<string>;
+  position: Defaulted<number>;
 }
 
 interface Payments {
@@ -284,6 +287,43 @@ interface SmsMessages {
   at: Timestamp;
 }
 
+interface WebhookCursor {
+  only_one: Defaulted<boolean>;
+  xid: string;
+  position: number;
+}
+
+interface WebhookEndpoints {
+  id: string;
+  url: string;
+  event_types: Defaulted<string[]>;
+  description: Defaulted<string>;
+  enabled: Defaulted<boolean>;
+  disabled_reason: DisabledReason | null;
+  secret: string;
+  previous_secret: string | null;
+  previous_secret_until: ColumnType<Date | null, Date | undefined, Date | null>;
+  failing_since: ColumnType<Date | null, Date | undefined, Date | null>;
+  deleted_at: ColumnType<Date | null, Date | undefined, Date | null>;
+  created_at: Timestamp;
+  updated_at: Timestamp;
+}
+
+interface WebhookDeliveries {
+  id: string;
+  endpoint_id: string;
+  event_type: string;
+  order_id: string | null;
+  payload: string;
+  status: Defaulted<DeliveryStatus>;
+  attempts: JSONColumnType<DeliveryAttempt[], string | undefined, string>;
+  round: Defaulted<number>;
+  failures: Defaulted<number>;
+  next_attempt_at: ColumnType<Date | null, Date | undefined, Date | null>;
+  tell_at: ColumnType<Date | null, Date | null | undefined, Date | null>;
+  created_at: Timestamp;
+}
+
 interface Outbox {
   order_id: string;
   accepted: Json<PlacedOrder>;
@@ -339,4 +379,7 @@ export interface Schema {
   'messaging.preferences': Preferences;
   'messaging.push_messages': PushMessages;
   'mock_company.sms_messages': SmsMessages;
+  'messaging.webhook_cursor': WebhookCursor;
+  'messaging.webhook_endpoints': WebhookEndpoints;
+  'messaging.webhook_deliveries': WebhookDeliveries;
 }

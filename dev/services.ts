@@ -27,6 +27,7 @@ export function serviceEnvironment(env: NodeJS.ProcessEnv, own: ServiceAddresses
     : { ...withoutTemporalVariables(withDatabase), TEMPORAL_CONFIG_FILE: own.temporalProfile };
   return {
     ...base,
+    WEBHOOK_ALLOW_PRIVATE: env['WEBHOOK_ALLOW_PRIVATE'] || 'true',
     DATABASE_URL: own.databaseUrl,
     TEMPORAL_ADDRESS: own.temporalAddress,
     TEMPORAL_NAMESPACE: own.temporalNamespace,

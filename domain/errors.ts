@@ -31,6 +31,8 @@ export const ERRORS = {
   insufficient_stock: { status: 409, title: 'There is not enough stock' },
   stock_reserved: { status: 409, title: 'Stock of this product is reserved' },
   already_sent: { status: 409, title: 'It was sent already' },
+  too_many_endpoints: { status: 409, title: 'There are too many webhook endpoints' },
+  endpoint_disabled: { status: 409, title: 'The webhook endpoint is disabled' },
   version_conflict: { status: 412, title: 'It has changed since you read it' },
   payload_too_large: { status: 413, title: 'The body is too large' },
   unsupported_media_type: { status: 415, title: 'This media type is not taken here' },

@@ -40,6 +40,10 @@ export const notificationIdsFor = (orderId: string, event: string): Record<Chann
   push: notificationIdFor(orderId, event, 'push'),
 });
 
+/** The id of the one delivery of the event `seq` of an order to a webhook endpoint. */
+export const deliveryIdFor = (endpointId: string, orderId: string, seq: number): string =>
+  uuidv5(`delivery:${endpointId}:${orderId}:${seq}`, NAMESPACE);
+
 /**
  * The short number people say for an order: 10 characters (50 bits) of its id, as `XXXXX-XXXXX`, or 12 (60 bits)
  * for the order whose short number is taken.

@@ -8,6 +8,8 @@ import { listProducts, type ProductSort } from '../db/product-lists.ts';
 import type { Db } from '../db/connect.ts';
 import { listNotifications, type NotificationFilter } from '../db/notification-lists.ts';
 import { claimDue } from '../db/notifications.ts';
+import { readEvents } from '../db/recorded-events.ts';
+import { type DeliveryFilter, listWebhookDeliveries } from '../db/webhook-deliveries.ts';
 import { addPastOrders } from '../dev/past-orders.ts';
 import type { Answer } from './harness/http.ts';
 import { createExplainer, type Explainer } from './harness/plans.ts';
@@ -74,8 +76,19 @@ async function fillTheRest(db: Db): Promise<void> {
     )
     update ordering.orders set status = 'rejected' from namesake where customer_id = namesake.id
   `.execute(db);
+  await sql`
+    insert into messaging.webhook_endpoints (id, url, secret, enabled)
+    select (number || '50e8400-e29b-41d4-a716-446655440000')::uuid, 'https://example.com', '', false
+    from generate_series(1, 2) as number
+  `.execute(db);
+  await sql`
+    insert into messaging.webhook_deliveries (id, endpoint_id, event_type, payload, status, tell_at)
+    select gen_random_uuid(), webhook_endpoints.id, 'order.placed', '{}', 'delivered', null
+    from generate_series(1, 10000), messaging.webhook_endpoints
+  `.execute(db);
   for (const table of [
     'inventory.movements',
+    'messaging.webhook_deliveries',
     'ordering.order_events',
     'catalogue.products',
     'inventory.stock',
@@ -155,6 +168,25 @@ describe('indexes alone, and no more rows than a page, are read for', () => {
     'stock that is low': (db) => listStock(db, { ...PAGE, lowStock: true }),
   };
   test.each(Object.entries(reads))('%s', async (_name, read) => expectIndexesOnly(101, read));
+
+  const deliveries: Record<string, DeliveryFilter> = {
+    'all deliveries of webhooks': {},
+    'those of an endpoint': { endpointId: '150e8400-e29b-41d4-a716-446655440000' },
+    'those that were delivered': { status: 'delivered' },
+    'those that failed': { status: 'failed' },
+    'those of a type': { eventType: 'order.placed' },
+    'those of an unknown type': { eventType: 'order.eaten' },
+  };
+  test.each(Object.entries(deliveries))('%s', async (_name, filter) => {
+    await expectIndexesOnly(101, async (db) => {
+      await listWebhookDeliveries(db, filter, PAGE);
+      await listWebhookDeliveries(db, filter, { ...PAGE, after: { ...LONG_AGO, createdAt: new Date() } });
+    });
+  });
+
+  test('the next recorded events, which are 500 at the most', async () => {
+    await expectIndexesOnly(500, (db) => readEvents(db, { xid: '1', position: 1000 }));
+  });
 
   const sorts = {
     sku: { value: 'PAST-5', sku: 'PAST-5' },

@@ -9,6 +9,7 @@ import { freePort } from '../dev/ports.ts';
 import { EXAMPLE_WEBHOOK_SECRET } from '../config/env.ts';
 import { signMockWebhook } from '../providers/webhooks/standard-webhooks.ts';
 import { address, orderOf } from './harness/http.ts';
+import { startReceiver } from './harness/receiver.ts';
 import { startStack } from './harness/stack.ts';
 import { eventually } from './harness/wait.ts';
 
@@ -245,6 +246,24 @@ describe.runIf(recordAs)('recording', () => {
     );
     await expectRecorded('late', hasty.temporal.workflow.getHandle(late.workflowId));
     await hasty.stop();
+  });
+
+  test('a webhook that is tried again', async () => {
+    mkdirSync(join(folder, recordAs!), { recursive: true });
+    const receiver = await startReceiver();
+    receiver.respond('/', (_received, response, earlier) =>
+      response.writeHead(earlier === 0 ? 500 : 200).end(),
+    );
+    const stack = await startStack({ environment: { WEBHOOK_RETRY_SECONDS: '1' } });
+    const ask = (path: string, body?: unknown) =>
+      stack.api.request('POST', `/v1/webhook-endpoints${path}`, { token: stack.tokens.admin, body });
+    const endpoint = (await ask('', { url: receiver.url('/') })).body;
+    const delivery = (await ask(`/${endpoint.id}/test`, {})).body;
+    const handle = stack.temporal.workflow.getHandle(`webhook-${delivery.id}`);
+    await eventually('it is delivered', async () => (await handle.result()) === 'delivered');
+    await expectRecorded('webhook-tried-again', handle);
+    await stack.stop();
+    await receiver.stop();
   });
 
   test('a cancellation before the first task', async () => {

@@ -14,10 +14,13 @@ const { worker } = await createWorker(({ id: orderId }) => {
   );
 });
 
+const webhookWorker = await parts.createWebhookWorker();
+
 /** The API processes tell what they place; what waits for longer was left behind by one that is gone. */
 const LEFT_BEHIND_SECONDS = 10;
 const dispatcher = startDispatcher({ minAgeSeconds: LEFT_BEHIND_SECONDS, isBurst: () => false });
 const pump = parts.startNotificationPump({ isBurst: () => false });
+const webhookRelay = parts.startWebhookRelay();
 
 const health = createServer((request, response) => {
   if (request.url === '/livez') {
@@ -36,10 +39,11 @@ const health = createServer((request, response) => {
 if (environment.WORKER_HTTP_PORT !== undefined) health.listen(environment.WORKER_HTTP_PORT, environment.HOST);
 logger.info({ namespace }, 'The worker polls');
 
-await untilShutdown(worker, logger);
+await untilShutdown([worker, webhookWorker], logger);
 health.close();
 await dispatcher.stop();
 await pump.stop();
+await webhookRelay.stop();
 await close();
 logger.info('The worker has stopped');
 process.exit();

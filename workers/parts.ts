@@ -5,6 +5,7 @@ import { createActivities } from '../activities/index.ts';
 import { createNotificationSender } from '../activities/notification-sender.ts';
 import type { Log } from '../activities/payments.ts';
 import type { PlaceAhead } from '../activities/placing.ts';
+import { createWebhookActivities } from '../activities/webhooks.ts';
 import { connect, type Db } from '../db/connect.ts';
 import { setStockManager } from '../db/inventory.ts';
 import { mockPushBooks, mockSmsBooks } from '../db/mock-messages.ts';
@@ -25,6 +26,7 @@ import { CARTS_WORKFLOW, RECONCILE_WORKFLOW } from '../workflows/messages.ts';
 import { renderMessage } from '../providers/messages/render.ts';
 import { mockPush } from '../providers/push/mock.ts';
 import { mockSms } from '../providers/sms/mock.ts';
+import { createWebhookSender } from '../providers/webhooks/sender.ts';
 import { type Companies, type CompanyOptions, openCompanies } from './companies.ts';
 import { connectTemporal } from './connection.ts';
 import { type Dispatcher, type DispatcherOptions, startDispatcher } from './dispatcher.ts';
@@ -38,6 +40,8 @@ import {
 import { createOrderWorker } from './order-worker.ts';
 import { scheduleWorkflow } from './schedules.ts';
 import { installRuntime } from './runtime.ts';
+import { startWebhookRelay, type WebhookRelay } from './webhook-relay.ts';
+import { createWebhookWorker } from './webhook-worker.ts';
 
 export interface PartsOptions extends CompanyOptions {
   LOG_LEVEL: string;
@@ -54,6 +58,10 @@ export interface PartsOptions extends CompanyOptions {
   PAYMENT_TIMEOUT_SECONDS: number;
   RECONCILE_INTERVAL_SECONDS: number;
   CART_INTERVAL_SECONDS: number;
+  WEBHOOK_ALLOW_PRIVATE: boolean;
+  WEBHOOK_RETRY_SECONDS: number[];
+  WEBHOOK_TIMEOUT_SECONDS: number;
+  WEBHOOK_DISABLE_AFTER_HOURS: number;
   /** Whether this process polls the task queue itself, so that the first task of an order can come to it at once. */
   eager: boolean;
 }
@@ -81,6 +89,10 @@ export interface Parts {
    * of an order whose workflow is just being started.
    */
   createWorker(announce: (order: Order) => void): Promise<{ worker: Worker; placeAhead: PlaceAhead }>;
+  /** A worker that sends webhooks. */
+  createWebhookWorker(): Promise<Worker>;
+  /** Starts to make deliveries of the recorded events, and to tell their workflows. */
+  startWebhookRelay(): WebhookRelay;
   close(): Promise<void>;
 }
 
@@ -178,6 +190,21 @@ export async function openParts(name: string, options: PartsOptions): Promise<Pa
       });
       return { worker, placeAhead };
     },
+    createWebhookWorker: () =>
+      createWebhookWorker({
+        connection,
+        namespace,
+        activities: createWebhookActivities({
+          db,
+          sendWebhook: createWebhookSender({
+            timeoutMs: options.WEBHOOK_TIMEOUT_SECONDS * 1000,
+            allowPrivate: options.WEBHOOK_ALLOW_PRIVATE,
+          }),
+          retrySchedule: options.WEBHOOK_RETRY_SECONDS.map((seconds) => seconds * 1000),
+          disableAfterMs: options.WEBHOOK_DISABLE_AFTER_HOURS * 3_600_000,
+        }),
+      }),
+    startWebhookRelay: () => startWebhookRelay({ db, deliver: sideflows.deliverWebhook, logger }),
     async close() {
       mailer.close();
       await connection.close();

@@ -4,19 +4,21 @@ import type { Logger } from 'pino';
 const GRACE_MS = 20_000;
 
 /**
- * Runs a worker until the process is asked to stop (SIGTERM, SIGINT, or its parent gone), lets `closeIntake` finish
- * what has begun, and then the worker. A worker that fails ends the process, so that whoever supervises it starts it
+ * Runs the workers until the process is asked to stop (SIGTERM, SIGINT, or its parent gone), lets `closeIntake` finish
+ * what has begun, and then the workers. A worker that fails ends the process, so that whoever supervises it starts it
  * again.
  */
 export async function untilShutdown(
-  worker: Worker | undefined,
+  workers: Worker[],
   logger: Logger,
   closeIntake: () => Promise<unknown> = async () => undefined,
 ): Promise<void> {
-  const running = worker?.run().catch((error: unknown) => {
-    logger.fatal({ err: error }, 'The worker failed');
-    process.exit(1);
-  });
+  const running = workers.map((worker) =>
+    worker.run().catch((error: unknown) => {
+      logger.fatal({ err: error }, 'A worker failed');
+      process.exit(1);
+    }),
+  );
   await new Promise<void>((resolve) => {
     for (const signal of ['SIGTERM', 'SIGINT', 'disconnect'] as const) process.once(signal, () => resolve());
   });
@@ -25,6 +27,6 @@ export async function untilShutdown(
     process.exit(1);
   }, GRACE_MS).unref();
   await closeIntake();
-  worker?.shutdown();
-  await running;
+  for (const worker of workers) worker.shutdown();
+  await Promise.all(running);
 }

@@ -5,3 +5,4 @@ export { notification } from './notification.ts';
 export { importFile as import } from './import.ts';
 export { reconcile } from './reconcile.ts';
 export { carts } from './carts.ts';
+export { webhook } from './webhook-delivery.ts';

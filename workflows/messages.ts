@@ -4,8 +4,11 @@ import type { LineUnits, OrderChange, OrderState } from '../domain/order.ts';
 import type { PaymentOutcome } from '../domain/paying.ts';
 import type { ReturnCommand, ReturnStatus } from '../domain/returns.ts';
 
-/** The task queue of everything Holdfast runs. */
+/** The task queue of everything Holdfast runs, but for the sending of webhooks. */
 export const TASK_QUEUE = 'orders';
+
+/** The task queue of the sending of webhooks, so that what hangs there keeps no order waiting. */
+export const WEBHOOK_TASK_QUEUE = 'webhooks';
 
 /** The types of the workflows, as Temporal stores them. */
 export const ORDER_WORKFLOW = 'order';
@@ -15,12 +18,19 @@ export const NOTIFICATION_WORKFLOW = 'notification';
 export const IMPORT_WORKFLOW = 'import';
 export const RECONCILE_WORKFLOW = 'reconcile';
 export const CARTS_WORKFLOW = 'carts';
+export const WEBHOOK_WORKFLOW = 'webhook';
 
 /** The ID of the workflow that keeps trying to send a notification. */
 export const notificationWorkflowId = (notificationId: string): string => `notification-${notificationId}`;
 
 /** The ID of the workflow that takes the rows of a file. */
 export const importWorkflowId = (importId: string): string => `import-${importId}`;
+
+/** The ID of the workflow that delivers a webhook. */
+export const webhookWorkflowId = (deliveryId: string): string => `webhook-${deliveryId}`;
+
+/** Asks for an attempt to deliver a webhook now, in this round of it. */
+export const deliverSignal = defineSignal<[round: unknown]>('deliver');
 
 /** What the API adds to the body of a command: who sends it, and which version of the order it is about. */
 export interface Sent {

@@ -75,6 +75,7 @@ export async function startStack(options: StackOptions = {}): Promise<TestStack>
     JWT_SECRET,
     WORKFLOW_BUNDLE: parts.workflowBundle,
     RATE_LIMIT_PER_MINUTE: '1000000',
+    WEBHOOK_ALLOW_PRIVATE: 'true',
     ...options.environment,
   };
 

@@ -1,0 +1,88 @@
+import { z } from 'zod';
+import type { Db } from '../../db/connect.ts';
+import { comparePositions, currentPosition, type EventPosition } from '../../db/recorded-events.ts';
+import { OrderPlatformError } from '../../domain/errors.ts';
+import { EVENT_TYPE_PATTERN, isMeant } from '../../domain/events.ts';
+import { EVERYBODY, type Endpoint, endpoint } from '../endpoint.ts';
+import type { EventStreams } from '../event-streams.ts';
+import type { ReadOrder } from '../order-reader.ts';
+import { uuid } from '../schemas.ts';
+import type { AccessTokens } from '../tokens.ts';
+
+export interface EventDeps {
+  db: Db;
+  load: ReadOrder;
+  streams: EventStreams;
+  tokens: AccessTokens;
+}
+
+const MAX_TYPES = 50;
+
+const eventTypes = z
+  .string()
+  .transform((list) => list.split(','))
+  .pipe(z.array(z.string().regex(EVENT_TYPE_PATTERN, 'For example order.placed,return.*')).max(MAX_TYPES));
+
+export function eventEndpoints({ db, load, streams, tokens }: EventDeps): Endpoint[] {
+  return [
+    endpoint({
+      method: 'get',
+      path: '/v1/events',
+      tag: 'Events',
+      summary: 'The events of orders as they happen, as server-sent events',
+      access: EVERYBODY,
+      query: z.object({
+        types: eventTypes.optional().meta({
+          type: 'string',
+          description: 'Only these, with commas between; the end may be a wildcard: `order.placed,return.*`',
+        }),
+        orderId: uuid.optional(),
+      }),
+      headers: {
+        'Last-Event-ID': {
+          description: 'Goes on behind the event with this `id`, without a gap; otherwise from now on',
+        },
+      },
+      answers: {
+        200: {
+          description:
+            'Staff hear of all orders, a customer of its own. `event` is the type, `data` an event as JSON with its ' +
+            '`orderId`, `orderNumber`, `customerId` and `seq`; the events of an order count by `seq`',
+          contentType: 'text/event-stream',
+          body: z.string(),
+        },
+      },
+      problems: ['invalid_query', 'invalid_cursor', 'not_found'],
+      async handle({ query, caller, request, response }) {
+        const { types = [], orderId } = query;
+        if (orderId !== undefined) await load(orderId, caller);
+        const now = await currentPosition(db);
+        const token = request.headers.authorization!.replace(/^bearer +/i, '').trim();
+        streams.open(request, response, {
+          caller,
+          after: readLastEventId(request.headers['last-event-id'], now) ?? now,
+          wants: (event) =>
+            (caller.role !== 'customer' || event.customerId === caller.id) &&
+            (orderId === undefined || event.orderId === orderId) &&
+            isMeant(types, event.type),
+          isAllowed: () =>
+            tokens.verify(token).then(
+              () => true,
+              (error: unknown) => !(error instanceof OrderPlatformError && error.code === 'unauthenticated'),
+            ),
+        });
+      },
+    }),
+  ];
+}
+
+/** The place that an id stands for. Throws `invalid_cursor` for one that no stream on this database has given out. */
+function readLastEventId(id: string | string[] | undefined, now: EventPosition): EventPosition | undefined {
+  if (id === undefined) return undefined;
+  const [, xid, position] = /^(\d{1,20})-(\d{1,15})$/.exec(id.toString()) ?? [];
+  const after = xid === undefined ? undefined : { xid, position: Number(position) };
+  if (!after || comparePositions(after, now) > 0) {
+    throw new OrderPlatformError('invalid_cursor', 'The Last-Event-ID is not one that this stream gave out.');
+  }
+  return after;
+}

@@ -1,0 +1,97 @@
+import { sql } from 'kysely';
+import { isMeant, type RecordedEvent } from '../domain/events.ts';
+import { deliveryIdFor } from '../domain/ids.ts';
+import type { WebhookPayload } from '../domain/webhooks.ts';
+import type { Db, Trx } from './connect.ts';
+import { currentPosition, EVENTS_CHANNEL, type EventPosition, readEvents } from './recorded-events.ts';
+
+/** Whether there are recorded events that nobody has looked at, and deliveries whose workflows have to hear of them. */
+export async function findWork(db: Db): Promise<{ events: boolean; deliveries: boolean }> {
+  const { rows } = await sql<{ events: boolean; deliveries: boolean }>`
+    select
+      exists (
+        select from messaging.webhook_cursor as cursor cross join lateral (
+          select from ordering.order_events as event
+          where (event.xid, event.position) > (cursor.xid, cursor.position) and event.position > 0
+            and event.xid < pg_snapshot_xmin(pg_current_snapshot())
+          order by event.xid, event.position
+          limit 1
+        ) as next
+      ) as events,
+      exists (select from messaging.webhook_deliveries where tell_at <= now()) as deliveries
+  `.execute(db);
+  return rows[0]!;
+}
+
+/**
+ * Takes the next recorded events, makes a delivery for each endpoint that an event is meant for, moves the cursor behind
+ * them, and tells the processes that listen: all of it in one transaction. One caller at a time does it; the others
+ * return at once.
+ */
+export async function fanOut(db: Db): Promise<void> {
+  await db.transaction().execute(async (trx) => {
+    const cursor = await lockCursor(trx);
+    if (!cursor) return;
+    const endpoints = await trx
+      .selectFrom('messaging.webhook_endpoints')
+      .select(['id', 'event_types as eventTypes'])
+      .where('enabled', '=', true)
+      .where('deleted_at', 'is', null)
+      .execute();
+    const through =
+      endpoints.length === 0 ? await currentPosition(trx) : await makeDeliveries(trx, cursor, endpoints);
+    await sql`
+      update messaging.webhook_cursor set xid = ${through.xid}::xid8, position = ${through.position}
+    `.execute(trx);
+    await sql`select pg_notify(${EVENTS_CHANNEL}, '')`.execute(trx);
+  });
+}
+
+async function lockCursor(trx: Trx): Promise<EventPosition | undefined> {
+  return await trx
+    .selectFrom('messaging.webhook_cursor')
+    .select(['xid', 'position'])
+    .forUpdate()
+    .skipLocked()
+    .executeTakeFirst();
+}
+
+async function makeDeliveries(
+  trx: Trx,
+  after: EventPosition,
+  endpoints: { id: string; eventTypes: string[] }[],
+): Promise<EventPosition> {
+  const { events, through } = await readEvents(trx, after);
+  const deliveries = events.flatMap((event) =>
+    endpoints
+      .filter(({ eventTypes }) => isMeant(eventTypes, event.type))
+      .map(({ id: endpointId }) => ({
+        id: deliveryIdFor(endpointId, event.orderId, event.seq),
+        endpoint_id: endpointId,
+        event_type: event.type,
+        order_id: event.orderId,
+        payload: JSON.stringify(payloadOf(event)),
+      })),
+  );
+  await sql`
+    insert into messaging.webhook_deliveries (id, endpoint_id, event_type, order_id, payload)
+    select * from jsonb_to_recordset(${JSON.stringify(deliveries)}::jsonb) as delivery (
+      id uuid, endpoint_id uuid, event_type text, order_id uuid, payload text
+    )
+    on conflict (id) do nothing
+  `.execute(trx);
+  return through;
+}
+
+function payloadOf({
+  type,
+  at,
+  orderId,
+  orderNumber,
+  customerId,
+  seq,
+  actor,
+  data,
+}: RecordedEvent): WebhookPayload {
+  return { type, timestamp: at, data: { orderId, orderNumber, customerId, seq, actor, data } };
+}

@@ -1,0 +1,187 @@
+import { randomUUID } from 'node:crypto';
+import { sql } from 'kysely';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { AddressRefused, lookupPublic } from '../providers/webhooks/address-guard.ts';
+import { expectProblem } from './harness/problems.ts';
+import { isSignedWith } from './harness/receiver.ts';
+import { WebhookPlatform } from './harness/webhooks.ts';
+
+let platform: WebhookPlatform;
+beforeAll(async () => {
+  platform = await WebhookPlatform.start();
+});
+afterAll(() => platform.stop());
+
+describe('webhook endpoints', () => {
+  test('after a rotation the old secret signs beside the new one for a day', async () => {
+    const endpoint = await platform.addQuietEndpoint();
+    const key = { 'idempotency-key': randomUUID() };
+    const rotated = await platform.ask('POST', `webhook-endpoints/${endpoint.id}/rotate-secret`, {}, key);
+    const { secret } = rotated.body;
+    expect(secret).not.toBe(endpoint.secret);
+    const replayed = await platform.ask('POST', `webhook-endpoints/${endpoint.id}/rotate-secret`, {}, key);
+    expect(replayed.body.secret).toBeUndefined();
+    await platform.untilStatus((await platform.sendTest(endpoint)).id, 'delivered');
+    const [first] = platform.receiver.received(endpoint.path);
+    expect(String(first!.headers['webhook-signature']).split(' ')).toHaveLength(2);
+    for (const one of [secret, endpoint.secret]) expect(isSignedWith(one, first!)).toBe(true);
+
+    await sql`
+      update messaging.webhook_endpoints set previous_secret_until = now() - interval '1 second'
+      where id = ${endpoint.id}::uuid
+    `.execute(platform.stack.db);
+    await platform.untilStatus((await platform.sendTest(endpoint)).id, 'delivered');
+    const second = platform.receiver.received(endpoint.path)[1]!;
+    expect(isSignedWith(secret, second)).toBe(true);
+    expect(isSignedWith(endpoint.secret, second)).toBe(false);
+  });
+
+  test('lists go by endpoint, status and type, page by page', async () => {
+    const endpoint = await platform.addQuietEndpoint();
+    const sent = [];
+    for (let count = 0; count < 3; count += 1) sent.push(await platform.sendTest(endpoint));
+    for (const { id } of sent) await platform.untilStatus(id, 'delivered');
+    const list = `webhook-deliveries?endpointId=${endpoint.id}&status=delivered&eventType=webhook.test&limit=2`;
+    const first = await platform.ask('GET', list);
+    expect(first.headers.get('link')).toContain('rel="next"');
+    const second = await platform.ask('GET', `${list}&cursor=${first.body.nextCursor}`);
+    expect(second.body.nextCursor).toBeNull();
+    const ids = [...first.body.data, ...second.body.data].map(({ id }) => id);
+    expect(ids).toEqual(sent.map(({ id }) => id).toReversed());
+    expect(
+      (await platform.ask('GET', `webhook-deliveries?endpointId=${endpoint.id}&status=failed`)).body.data,
+    ).toEqual([]);
+
+    const endpoints = (await platform.ask('GET', 'webhook-endpoints?limit=1')).body;
+    expect(endpoints.data[0].id).toBe(endpoint.id);
+    expect(endpoints.data[0]).not.toHaveProperty('secret');
+    expect((await platform.ask('GET', `webhook-endpoints?cursor=${endpoints.nextCursor}`)).status).toBe(200);
+    expect((await platform.removeEndpoint(endpoint)).status).toBe(204);
+    expectProblem(await platform.ask('GET', `webhook-endpoints/${endpoint.id}`), 404, 'not_found');
+    expectProblem(await platform.removeEndpoint(endpoint), 404, 'not_found');
+    expect(
+      (await platform.ask('GET', `webhook-deliveries?endpointId=${endpoint.id}`)).body.data,
+    ).toHaveLength(3);
+  });
+
+  test('a repeated request makes one endpoint, and tells its secret once', async () => {
+    const key = { 'idempotency-key': randomUUID() };
+    const body = { url: platform.receiver.url('/once'), eventTypes: ['webhook.*'] };
+    const answers = await Promise.all(
+      [1, 2, 3].map(() => platform.ask('POST', 'webhook-endpoints', body, key)),
+    );
+    expect(new Set(answers.map((answer) => answer.body.id)).size).toBe(1);
+    expect(answers.filter((answer) => answer.body.secret !== undefined)).toHaveLength(1);
+    expectProblem(
+      await platform.ask('POST', 'webhook-endpoints', { ...body, description: 'other' }, key),
+      422,
+      'idempotency_key_reused',
+    );
+  });
+
+  test('are for admins, and bad input is told', async () => {
+    const { id } = await platform.addQuietEndpoint();
+    const staff = await platform.api.login('staff@example.com');
+    for (const token of [platform.john, staff]) {
+      for (const [method, path] of [
+        ['GET', 'webhook-endpoints'],
+        ['POST', 'webhook-endpoints'],
+        ['GET', `webhook-endpoints/${id}`],
+        ['PATCH', `webhook-endpoints/${id}`],
+        ['DELETE', `webhook-endpoints/${id}`],
+        ['POST', `webhook-endpoints/${id}/test`],
+        ['POST', `webhook-endpoints/${id}/rotate-secret`],
+        ['GET', 'webhook-deliveries'],
+        ['GET', `webhook-deliveries/${id}`],
+        ['POST', `webhook-deliveries/${id}/replay`],
+      ] as const) {
+        expectProblem(
+          await platform.ask(method, path, method === 'GET' ? undefined : {}, {}, token),
+          403,
+          'forbidden',
+        );
+      }
+    }
+    const url = platform.receiver.url('/bad');
+    for (const [body, pointer] of [
+      [{}, '/url'],
+      [{ url: 'no url' }, '/url'],
+      [{ url: 'ftp://example.com' }, '/url'],
+      [{ url: 'https://user:password@example.com' }, '/url'],
+      [{ url: 'https://example.com/#part' }, '/url'],
+      [{ url: 'https://example.com:22' }, '/url'],
+      [{ url: `https://example.com/${'x'.repeat(2000)}` }, '/url'],
+      [{ url: 'https://example.com/\0' }, '/url'],
+      [{ url, eventTypes: ['Order'] }, '/eventTypes/0'],
+      [{ url, eventTypes: 'order.placed' }, '/eventTypes'],
+      [{ url, description: 'a\0b' }, '/description'],
+      [{ url, enabled: 'yes' }, '/enabled'],
+      [{ url, secret: 'mine' }, '/secret'],
+    ] as const) {
+      expectProblem(await platform.ask('POST', 'webhook-endpoints', body), 422, 'validation_failed', pointer);
+      if (Object.keys(body).length === 0) continue;
+      expectProblem(
+        await platform.ask('PATCH', `webhook-endpoints/${id}`, body),
+        422,
+        'validation_failed',
+        pointer,
+      );
+    }
+    for (const path of ['webhook-endpoints/x', `webhook-endpoints/${randomUUID()}`, 'webhook-deliveries/x']) {
+      expectProblem(await platform.ask('GET', path), 404, 'not_found');
+    }
+    for (const query of ['status=sent', 'endpointId=x', 'cursor=x', 'what=1', 'eventType=%00']) {
+      expectProblem(await platform.ask('GET', `webhook-deliveries?${query}`), 400);
+    }
+  });
+
+  test('go to the public Internet only, unless configured', async () => {
+    const strict = await platform.stack.startApi({ WEBHOOK_ALLOW_PRIVATE: 'false' });
+    for (const url of [
+      'http://example.com/',
+      'https://localhost/',
+      'https://127.0.0.1/',
+      'https://2130706433/',
+      'https://0x7f.1/',
+      'https://10.1.2.3/',
+      'https://172.16.0.1/',
+      'https://192.168.1.1/',
+      'https://169.254.169.254/latest/meta-data',
+      'https://100.64.0.1/',
+      'https://0.0.0.0/',
+      'https://[::1]/',
+      'https://[::ffff:127.0.0.1]/',
+      'https://[::ffff:a9fe:a9fe]/',
+      'https://[fd00::1]/',
+      'https://[fe80::1]/',
+      'https://[64:ff9b::7f00:1]/',
+      'https://metadata.google.internal/',
+    ]) {
+      const answer = await strict.api.request('POST', '/v1/webhook-endpoints', {
+        token: platform.admin,
+        body: { url },
+      });
+      expectProblem(answer, 422, 'validation_failed', '/url');
+    }
+    await strict.process.stop();
+
+    // What was added while it was allowed is refused when it is sent.
+    const endpoint = await platform.addQuietEndpoint();
+    const url = platform.receiver.url(endpoint.path).replace('http:', 'https:');
+    await platform.ask('PATCH', `webhook-endpoints/${endpoint.id}`, { url });
+    await platform.process.stop();
+    await platform.startApi({ WEBHOOK_ALLOW_PRIVATE: 'false' });
+    const refused = await platform.untilStatus((await platform.sendTest(endpoint)).id, 'failed');
+    expect(refused.attempts[0]).toMatchObject({ error: 'The host must be a public one' });
+    expect(platform.receiver.received(endpoint.path)).toEqual([]);
+  });
+
+  test('are not sent where a name leads to a private address, at the very connection', async () => {
+    for (const options of [{}, { all: true }]) {
+      const refused = await new Promise((resolve) => {
+        lookupPublic('localhost', options, resolve);
+      });
+      expect(refused).toBeInstanceOf(AddressRefused);
+    }
+  });
+});

@@ -1,0 +1,256 @@
+import { randomUUID } from 'node:crypto';
+import { sql } from 'kysely';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { expectProblem } from './harness/problems.ts';
+import { isSignedWith } from './harness/receiver.ts';
+import { eventually } from './harness/wait.ts';
+import { type Endpoint, WebhookPlatform } from './harness/webhooks.ts';
+
+let platform: WebhookPlatform;
+beforeAll(async () => {
+  platform = await WebhookPlatform.start();
+});
+afterAll(() => platform.stop());
+
+describe('webhooks', () => {
+  test('tell what happens to orders, signed, within a second', async () => {
+    const all = await platform.addEndpoint();
+    const some = await platform.addEndpoint({
+      eventTypes: ['order.confirmed', 'payment.*'],
+      description: 'Some',
+    });
+    const order = await platform.place();
+    const placedAt = Date.now();
+    await eventually('all is delivered', () => platform.arrivals(all, order).length >= 5);
+    const types = (endpoint: Endpoint) =>
+      platform
+        .arrivals(endpoint, order)
+        .toSorted((one, other) => one.body.data.seq - other.body.data.seq)
+        .map(({ body }) => body.type);
+    expect(types(all)).toEqual([
+      'order.placed',
+      'stock.reserved',
+      'payment.authorized',
+      'order.confirmed',
+      'notification.sent',
+    ]);
+    await eventually('some is delivered', () => platform.arrivals(some, order).length >= 2);
+    expect(types(some)).toEqual(['payment.authorized', 'order.confirmed']);
+    const confirmed = platform.arrivals(some, order).find(({ body }) => body.type === 'order.confirmed')!;
+    expect(confirmed.at - placedAt).toBeLessThan(3_000);
+
+    expect(confirmed.body).toEqual({
+      type: 'order.confirmed',
+      timestamp: expect.stringMatching(/Z$/),
+      data: {
+        orderId: order.id,
+        orderNumber: order.number,
+        customerId: order.customerId,
+        seq: 4,
+        actor: 'system',
+        data: {},
+      },
+    });
+    expect(isSignedWith(some.secret, confirmed)).toBe(true);
+    expect(isSignedWith(all.secret, confirmed)).toBe(false);
+    expect(some.secret).toMatch(/^whsec_[A-Za-z0-9+/]{43}=$/);
+
+    const { id } = await platform.untilStatus(String(confirmed.headers['webhook-id']), 'delivered');
+    expect(await platform.deliveryOf(id)).toMatchObject({
+      endpointId: some.id,
+      eventType: 'order.confirmed',
+      orderId: order.id,
+      payload: confirmed.body,
+      attempts: [{ at: expect.any(String), status: 200, durationMs: expect.any(Number) }],
+      nextAttemptAt: null,
+    });
+    const run = await platform.stack.temporal.workflow.getHandle(`webhook-${id}`).describe();
+    expect(await run.staticSummary()).toMatch(/^order\.confirmed to 127\.0\.0\.1:\d+$/);
+    for (const endpoint of [all, some]) await platform.removeEndpoint(endpoint);
+  });
+
+  test('are tried again under the same id until they are taken, or given up after the last retry', async () => {
+    const endpoint = await platform.addQuietEndpoint();
+    platform.receiver.respond(endpoint.path, (_received, response, earlier) =>
+      response.writeHead(earlier < 2 ? 500 : 204).end(),
+    );
+    const { id } = await platform.sendTest(endpoint);
+    const delivered = await platform.untilStatus(id, 'delivered');
+    expect(delivered.attempts.map(({ status }) => status)).toEqual([500, 500, 204]);
+    const received = platform.receiver.received(endpoint.path);
+    expect(new Set(received.map(({ headers }) => headers['webhook-id']))).toEqual(new Set([id]));
+    expect(new Set(received.map(({ raw }) => raw)).size).toBe(1);
+    expect(received.every((one) => isSignedWith(endpoint.secret, one))).toBe(true);
+    const [first, second, third] = received.map(({ at }) => at) as [number, number, number];
+    expect(second - first).toBeGreaterThanOrEqual(180);
+    expect(third - second).toBeGreaterThanOrEqual(280);
+
+    platform.receiver.respond(endpoint.path, (_received, response) => response.writeHead(500).end());
+    const lost = await platform.untilStatus((await platform.sendTest(endpoint)).id, 'failed');
+    expect(lost.attempts.map(({ status }) => status)).toEqual([500, 500, 500, 500]);
+    // Here an endpoint is disabled as soon as one delivery to it is given up.
+    expect((await platform.ask('GET', `webhook-endpoints/${endpoint.id}`)).body).toMatchObject({
+      enabled: false,
+      disabledReason: 'failing',
+    });
+    await eventually('the log tells', () =>
+      platform.process.log().includes('A webhook endpoint was disabled'),
+    );
+  });
+
+  test('can be replayed: failed ones, delivered ones, and those that wait for a retry', async () => {
+    const endpoint = await platform.addQuietEndpoint();
+    platform.receiver.respond(endpoint.path, (_received, response, earlier) =>
+      earlier === 0
+        ? response.writeHead(503, { 'retry-after': '3600' }).end()
+        : response.writeHead(200).end(),
+    );
+    const { id } = await platform.sendTest(endpoint);
+    const waiting = await eventually('it waits for an hour', async () => {
+      const delivery = await platform.deliveryOf(id);
+      return delivery.nextAttemptAt !== null && delivery;
+    });
+    expect(Date.parse(waiting.nextAttemptAt!) - Date.now()).toBeGreaterThan(3_500_000);
+    const key = { 'idempotency-key': randomUUID() };
+    for (const replayed of [null, 'true']) {
+      const answer = await platform.ask('POST', `webhook-deliveries/${id}/replay`, {}, key);
+      expect(answer.status).toBe(202);
+      expect(answer.headers.get('idempotent-replayed')).toBe(replayed);
+    }
+    await platform.untilStatus(id, 'delivered');
+    expect((await platform.ask('POST', `webhook-deliveries/${id}/replay`)).body).toMatchObject({
+      status: 'pending',
+    });
+    const again = await platform.untilStatus(id, 'delivered');
+    expect(again.attempts.map(({ status }) => status)).toEqual([503, 200, 200]);
+
+    await platform.ask('PATCH', `webhook-endpoints/${endpoint.id}`, { enabled: false });
+    expectProblem(await platform.ask('POST', `webhook-deliveries/${id}/replay`), 409, 'endpoint_disabled');
+    expectProblem(
+      await platform.ask('POST', `webhook-endpoints/${endpoint.id}/test`),
+      409,
+      'endpoint_disabled',
+    );
+  });
+
+  test('go on in a new workflow where theirs was lost', async () => {
+    const endpoint = await platform.addQuietEndpoint();
+    platform.receiver.respond(endpoint.path, (_received, response, earlier) =>
+      response.writeHead(earlier === 0 ? 429 : 200, { 'retry-after': '3600' }).end(),
+    );
+    const { id } = await platform.sendTest(endpoint);
+    await eventually('it waits', async () => (await platform.deliveryOf(id)).nextAttemptAt);
+    await platform.stack.temporal.workflow.getHandle(`webhook-${id}`).terminate('by a test');
+    const overdue = await platform.stack.db
+      .updateTable('messaging.webhook_deliveries')
+      .set({ tell_at: sql<Date>`now()` })
+      .where('id', '=', id)
+      .where('tell_at', '>', sql<Date>`now() + interval '1 hour'`)
+      .executeTakeFirst();
+    expect(overdue.numUpdatedRows).toBe(1n);
+    expect((await platform.untilStatus(id, 'delivered')).attempts).toHaveLength(2);
+  });
+
+  test('wait for as long as Retry-After says', async () => {
+    const endpoint = await platform.addQuietEndpoint();
+    platform.receiver.respond(endpoint.path, (_received, response, earlier) =>
+      earlier === 0
+        ? response.writeHead(429, { 'retry-after': '2' }).end('slow down')
+        : response.writeHead(200).end('x'.repeat(1_000_000)),
+    );
+    await platform.untilStatus((await platform.sendTest(endpoint)).id, 'delivered');
+    const [first, second] = platform.receiver.received(endpoint.path).map(({ at }) => at) as [number, number];
+    expect(second - first).toBeGreaterThanOrEqual(1_900);
+  });
+
+  test('410 disables the endpoint, which can be enabled again', async () => {
+    const endpoint = await platform.addQuietEndpoint();
+    platform.receiver.respond(endpoint.path, (_received, response) => response.writeHead(410).end());
+    const { id } = await platform.sendTest(endpoint);
+    expect((await platform.untilStatus(id, 'failed')).attempts).toHaveLength(1);
+    const { body } = await platform.ask('GET', `webhook-endpoints/${endpoint.id}`);
+    expect(body).toMatchObject({ enabled: false, disabledReason: 'gone' });
+    const enabled = await platform.ask('PATCH', `webhook-endpoints/${endpoint.id}`, { enabled: true });
+    expect(enabled.body).toMatchObject({ enabled: true, disabledReason: null });
+    platform.receiver.respond(endpoint.path, (_received, response) => response.end());
+    await platform.untilStatus((await platform.sendTest(endpoint)).id, 'delivered');
+  });
+
+  test('follow no redirect', async () => {
+    const [from, to] = [await platform.addQuietEndpoint(), await platform.addQuietEndpoint()];
+    platform.receiver.respond(from.path, (_received, response) =>
+      response.writeHead(307, { location: platform.receiver.url(to.path) }).end(),
+    );
+    const { attempts } = await platform.untilStatus((await platform.sendTest(from)).id, 'failed');
+    expect(attempts[0]).toMatchObject({ status: 307, error: 'Redirects are not followed' });
+    expect(platform.receiver.received(to.path)).toEqual([]);
+  });
+
+  test('endpoints that hang, or are not there, keep nobody else waiting', async () => {
+    const hanging = await Promise.all(Array.from({ length: 20 }, () => platform.addQuietEndpoint()));
+    for (const { path } of hanging) platform.receiver.respond(path, () => undefined);
+    const stuck = await Promise.all(
+      hanging.flatMap((endpoint) => Array.from({ length: 5 }, () => platform.sendTest(endpoint))),
+    );
+    await eventually('they hang', () =>
+      hanging.every(({ path }) => platform.receiver.received(path).length >= 4),
+    );
+    const quick = await platform.addEndpoint({ eventTypes: ['order.*'] });
+    const began = Date.now();
+    const order = await platform.place();
+    await eventually('the quick one hears', () => platform.arrivals(quick, order).length === 2);
+    expect(Date.now() - began).toBeLessThan(2_000);
+    await platform.removeEndpoint(quick);
+    for (const { path } of hanging) platform.receiver.respond(path, (_received, response) => response.end());
+    for (const { id } of stuck) await platform.untilStatus(id, 'delivered');
+    const errors = (await Promise.all(stuck.map(({ id }) => platform.deliveryOf(id)))).flatMap(
+      ({ attempts }) => attempts.flatMap(({ error }) => error ?? []),
+    );
+    expect(new Set(errors)).toEqual(new Set(['No answer within 2 s']));
+
+    const { body } = await platform.ask('POST', 'webhook-endpoints', {
+      url: 'http://127.0.0.1:1024/',
+      eventTypes: ['webhook.*'],
+    });
+    const refused = await platform.untilStatus((await platform.sendTest(body)).id, 'failed');
+    expect(refused.attempts[0]).toMatchObject({ error: 'No connection (ECONNREFUSED)' });
+  });
+
+  test('what was recorded before a crash is delivered after it, once', async () => {
+    const endpoint = await platform.addEndpoint({ eventTypes: ['order.confirmed'] });
+    await platform.process.kill();
+    // Nobody makes deliveries of these events, as if the process had died between the two.
+    const order = await platform.stack.db
+      .selectFrom('ordering.orders')
+      .select('id')
+      .orderBy('created_at')
+      .executeTakeFirstOrThrow();
+    await sql`
+      insert into ordering.order_events (order_id, seq, type, actor)
+      select ${order.id}::uuid, 500 + number, 'order.confirmed', 'test' from generate_series(1, 20) as number
+    `.execute(platform.stack.db);
+    const [{ process: other }] = await Promise.all([platform.stack.startApi(), platform.startApi()]);
+    const seqs = () => platform.receiver.received(endpoint.path).map(({ body }) => body.data.seq as number);
+    await eventually('all are delivered', () => new Set(seqs()).size === 20, 40);
+    const { body } = await platform.ask('GET', `webhook-deliveries?endpointId=${endpoint.id}&limit=100`);
+    expect(body.data).toHaveLength(20);
+
+    // A process that dies with deliveries claimed, or told and not noted, has them told again by another.
+    await sql`
+      update messaging.webhook_deliveries set tell_at = now() + interval '2 seconds'
+      where endpoint_id = ${endpoint.id}::uuid
+    `.execute(platform.stack.db);
+    await other.kill();
+    await eventually('all are told', async () => {
+      const untold = await platform.stack.db
+        .selectFrom('messaging.webhook_deliveries')
+        .select('id')
+        .where('endpoint_id', '=', endpoint.id)
+        .where('tell_at', '<', sql<Date>`now() + interval '1 minute'`)
+        .execute();
+      return untold.length === 0;
+    });
+    await platform.removeEndpoint(endpoint);
+    expect(seqs()).toHaveLength(20);
+  });
+});

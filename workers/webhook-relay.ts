@@ -1,0 +1,87 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import pLimit from 'p-limit';
+import type { Logger } from 'pino';
+import { isTemporalUnavailable } from '../client/calls.ts';
+import type { SideWorkflows } from '../client/side-workflows.ts';
+import { type Db, isDatabaseUnavailable } from '../db/connect.ts';
+import { claimDeliveries, settleDeliveries } from '../db/webhook-deliveries.ts';
+import { fanOut, findWork } from '../db/webhook-fanout.ts';
+
+/** Makes deliveries of the recorded events, and tells their workflows. */
+export interface WebhookRelay {
+  /** Ends after what has begun. */
+  stop(): Promise<void>;
+}
+
+export interface WebhookRelayOptions {
+  db: Db;
+  deliver: SideWorkflows['deliverWebhook'];
+  logger: Logger;
+}
+
+const LOOK_EVERY_MS = 200;
+const RETRY_MS = 1_000;
+const BATCH = 64;
+const CONCURRENCY = 8;
+/** Another process goes on after that; telling twice does no harm. */
+const CLAIM_SECONDS = 15;
+
+const isOutage = (error: unknown): boolean => isTemporalUnavailable(error) || isDatabaseUnavailable(error);
+
+export function startWebhookRelay({ db, deliver, logger }: WebhookRelayOptions): WebhookRelay {
+  const slots = pLimit(CONCURRENCY);
+  const ending = new AbortController();
+  let failing = false;
+
+  /** Tells the workflows of one batch of deliveries. */
+  const handOver = async (): Promise<void> => {
+    const claim = await claimDeliveries(db, { limit: BATCH, seconds: CLAIM_SECONDS });
+    const told: string[] = [];
+    const untold: string[] = [];
+    let failure: unknown;
+    await Promise.all(
+      claim.deliveries.map((delivery) =>
+        slots(() => (failure ? Promise.reject(failure) : deliver(delivery))).then(
+          () => told.push(delivery.id),
+          (error: unknown) => {
+            if (isOutage(error)) {
+              failure ??= error;
+              untold.push(delivery.id);
+              return;
+            }
+            // Its claim runs out, and it is tried again; meanwhile it keeps no other waiting.
+            logger.error({ err: error, deliveryId: delivery.id }, 'A webhook cannot be handed over');
+          },
+        ),
+      ),
+    );
+    await settleDeliveries(db, claim, told, untold);
+    if (failure) throw failure;
+  };
+
+  const run = async (): Promise<void> => {
+    while (!ending.signal.aborted) {
+      let pause = LOOK_EVERY_MS;
+      try {
+        const work = await findWork(db);
+        if (work.events) await fanOut(db);
+        if (work.deliveries) await handOver();
+        if (failing) logger.info('Webhooks go out again');
+        failing = false;
+      } catch (error) {
+        pause = RETRY_MS;
+        if (!failing || !isOutage(error)) logger.warn({ err: error }, 'Webhooks cannot go out');
+        failing = true;
+      }
+      await delay(pause, undefined, { signal: ending.signal }).catch(() => undefined);
+    }
+  };
+  const running = run();
+
+  return {
+    async stop() {
+      ending.abort();
+      await running;
+    },
+  };
+}
