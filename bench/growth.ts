@@ -1,0 +1,118 @@
+import { paint, say, step } from '../dev/report.ts';
+import { type Counts, checkRun } from './checks.ts';
+import { memoryOf } from './machine.ts';
+import { measureRound, type Round } from './measure.ts';
+import { addProducts, logIn, untilSettled } from './orders.ts';
+import type { Platform } from './platform.ts';
+import { startGenerator } from './rounds.ts';
+import { withTemporal } from './temporal-client.ts';
+
+const CLIENTS = 40;
+const PRODUCTS = 200;
+const THOUSAND = 1000;
+const WARM_UP_ORDERS = 1500;
+
+/** What an order costs: those of the platform, without who takes the mail and who sends the orders. */
+const PROCESSES = ['API', 'Worker', 'Temporal', 'Postgres'] as const;
+const SERVICES = ['API', 'Worker'] as const;
+
+export interface GrowthStep {
+  round: Round;
+  /** Megabytes, after the thousand. */
+  rssMb: Record<(typeof SERVICES)[number], number>;
+}
+
+export interface GrowthResults {
+  settings: Record<string, string>;
+  steps: GrowthStep[];
+  counts: Counts;
+  problems: string[];
+}
+
+/** Places so many thousands of orders, one after the other, on a platform without orders, and measures each. */
+export async function measureGrowth(running: Platform, thousands: number): Promise<GrowthResults> {
+  const skus = await addProducts(running.db, PRODUCTS);
+  const generator = await step(
+    'Load generator',
+    async () =>
+      startGenerator(
+        new URL('load.ts', import.meta.url),
+        {
+          ...process.env,
+          ORDER_LOAD: JSON.stringify({
+            url: running.url,
+            tokens: await logIn(running.url, 'customer'),
+            skus,
+          }),
+        },
+        running.log('load'),
+      ),
+    () => `${PRODUCTS} products`,
+  );
+  const subject = { name: 'orders', generator, settle: () => untilSettled(running.db) };
+  const place = (operations: number) => measureRound(subject, { clients: CLIENTS, operations }, running.pids);
+  const warmUp = await place(WARM_UP_ORDERS);
+  const steps: GrowthStep[] = [];
+  for (let done = 1; done <= thousands; done += 1) {
+    const round = await place(THOUSAND);
+    const rssMb = { API: memoryOf(running.pids.API).rssMb, Worker: memoryOf(running.pids.Worker).rssMb };
+    steps.push({ round, rssMb });
+    say(`  ${rowOf({ round, rssMb }, done).join('   ')}`);
+  }
+  const rounds = [warmUp, ...steps.map(({ round }) => round)];
+  const { counts, problems } = await step(
+    'Checks',
+    () =>
+      withTemporal(running, (client) => checkRun(running.db, client, rounds, { cancelled: 0, delivered: 0 })),
+    (checked) => (checked.problems.length > 0 ? 'failed' : `${checked.counts.orders} orders add up`),
+  );
+  await generator.stop();
+  return { settings: running.settings, steps, counts, problems };
+}
+
+/** CPU milliseconds of an order of a thousand, of all processes of the platform together. */
+const costOf = ({ round }: GrowthStep): number => PROCESSES.reduce((sum, name) => sum + round.cpu[name]!, 0);
+
+/** The last thousand against the first. */
+export const growthOf = ({ steps }: GrowthResults): number => costOf(steps.at(-1)!) / costOf(steps[0]!);
+
+export const growthTitles = ['thousand', 'orders/s', ...PROCESSES, 'together', 'API MB', 'Worker MB'];
+
+/** A line of the table: orders a second, CPU milliseconds an order, megabytes. */
+function rowOf(step: GrowthStep, thousand: number): string[] {
+  const { round, rssMb } = step;
+  return [
+    String(thousand),
+    round.perSecond.toFixed(1),
+    ...PROCESSES.map((name) => round.cpu[name]!.toFixed(2)),
+    costOf(step).toFixed(2),
+    ...SERVICES.map((name) => String(rssMb[name])),
+  ];
+}
+
+export const growthRows = ({ steps }: GrowthResults): string[][] =>
+  steps.map((each, index) => rowOf(each, index + 1));
+
+/** What came of it, process by process. */
+export function growthSummary(results: GrowthResults): string[] {
+  const [first, last] = [results.steps[0]!, results.steps.at(-1)!];
+  const half = results.steps.slice(results.steps.length / 2);
+  return [
+    `CPU of an order, last thousand against first: ${growthOf(results).toFixed(2)} (${PROCESSES.map(
+      (name) => `${name} ${(last.round.cpu[name]! / first.round.cpu[name]!).toFixed(2)}`,
+    ).join(', ')})`,
+    ...SERVICES.map((name) => {
+      const sizes = half.map(({ rssMb }) => rssMb[name]);
+      return `Memory of ${name} in the second half: ${Math.min(...sizes)} to ${Math.max(...sizes)} MB`;
+    }),
+  ];
+}
+
+/** Prints the figures. */
+export function printGrowth(results: GrowthResults): void {
+  say(`\n${paint.bold(`Growth: each thousand of orders, ${CLIENTS} clients; CPU in ms an order`)}`);
+  for (const cells of [growthTitles, ...growthRows(results)]) {
+    say(`  ${cells.map((cell) => cell.padStart(9)).join(' ')}`);
+  }
+  for (const line of growthSummary(results)) say(`  ${paint.bold(line)}`);
+}
