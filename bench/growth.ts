@@ -1,16 +1,17 @@
+import { Client, Connection } from '@temporalio/client';
 import { paint, say, step } from '../dev/report.ts';
 import { type Counts, checkRun } from './checks.ts';
 import { memoryOf } from './machine.ts';
-import { measureRound, type Round } from './measure.ts';
+import { measureRound, type Round, spreadOf } from './measure.ts';
 import { addProducts, logIn, untilSettled } from './orders.ts';
 import type { Platform } from './platform.ts';
 import { startGenerator } from './rounds.ts';
-import { withTemporal } from './temporal-client.ts';
 
 const CLIENTS = 40;
 const PRODUCTS = 200;
 const THOUSAND = 1000;
 const WARM_UP_ORDERS = 1500;
+const FIVE = 5;
 
 /** What an order costs: those of the platform, without who takes the mail and who sends the orders. */
 const PROCESSES = ['API', 'Worker', 'Temporal', 'Postgres'] as const;
@@ -60,21 +61,19 @@ export async function measureGrowth(running: Platform, thousands: number): Promi
     say(`  ${rowOf({ round, rssMb }, done).join('   ')}`);
   }
   const rounds = [warmUp, ...steps.map(({ round }) => round)];
+  const connection = await Connection.connect({ address: running.temporalAddress });
   const { counts, problems } = await step(
     'Checks',
-    () =>
-      withTemporal(running, (client) => checkRun(running.db, client, rounds, { cancelled: 0, delivered: 0 })),
+    () => checkRun(running.db, new Client({ connection }), rounds, { cancelled: 0, delivered: 0 }),
     (checked) => (checked.problems.length > 0 ? 'failed' : `${checked.counts.orders} orders add up`),
   );
+  await connection.close();
   await generator.stop();
   return { settings: running.settings, steps, counts, problems };
 }
 
 /** CPU milliseconds of an order of a thousand, of all processes of the platform together. */
 const costOf = ({ round }: GrowthStep): number => PROCESSES.reduce((sum, name) => sum + round.cpu[name]!, 0);
-
-/** The last thousand against the first. */
-export const growthOf = ({ steps }: GrowthResults): number => costOf(steps.at(-1)!) / costOf(steps[0]!);
 
 export const growthTitles = ['thousand', 'orders/s', ...PROCESSES, 'together', 'API MB', 'Worker MB'];
 
@@ -93,16 +92,20 @@ function rowOf(step: GrowthStep, thousand: number): string[] {
 export const growthRows = ({ steps }: GrowthResults): string[][] =>
   steps.map((each, index) => rowOf(each, index + 1));
 
-/** What came of it, process by process. */
+/** What came of it: in the last thousand against the first, and, which says more, in the last five against the first five. */
 export function growthSummary(results: GrowthResults): string[] {
-  const [first, last] = [results.steps[0]!, results.steps.at(-1)!];
-  const half = results.steps.slice(results.steps.length / 2);
+  const { steps } = results;
+  const several = Math.max(1, Math.min(FIVE, Math.floor(steps.length / 2)));
+  const compare = (read: (step: GrowthStep) => number, number: number): string => {
+    const middle = (some: GrowthStep[]) => spreadOf(some.map(read)).median;
+    return (middle(steps.slice(-number)) / middle(steps.slice(0, number))).toFixed(2);
+  };
+  const each = PROCESSES.map((name) => `${name} ${compare(({ round }) => round.cpu[name]!, several)}`);
   return [
-    `CPU of an order, last thousand against first: ${growthOf(results).toFixed(2)} (${PROCESSES.map(
-      (name) => `${name} ${(last.round.cpu[name]! / first.round.cpu[name]!).toFixed(2)}`,
-    ).join(', ')})`,
+    `CPU of an order, last thousand against first: ${compare(costOf, 1)}`,
+    `CPU of an order, median of the last ${several} thousand against the first ${several}: ${compare(costOf, several)} (${each.join(', ')})`,
     ...SERVICES.map((name) => {
-      const sizes = half.map(({ rssMb }) => rssMb[name]);
+      const sizes = steps.slice(steps.length / 2).map(({ rssMb }) => rssMb[name]);
       return `Memory of ${name} in the second half: ${Math.min(...sizes)} to ${Math.max(...sizes)} MB`;
     }),
   ];

@@ -1,4 +1,5 @@
 import { parseArgs } from 'node:util';
+import { StartFailure } from '../dev/failure.ts';
 import { fail, paint, say, step, warn } from '../dev/report.ts';
 import { measureCatalogue } from './catalogue.ts';
 import { writeDocs, writeGrowthDocs } from './docs.ts';
@@ -61,7 +62,10 @@ async function main(): Promise<void> {
       warn(`This machine is busy (load average ${machine.loadAverage}): the figures will be noisy`);
     }
     if (options.growth) {
-      const growth = await onPlatform((running) => measureGrowth(running, Number(options.thousands)));
+      const thousands = Number(options.thousands);
+      if (!Number.isInteger(thousands) || thousands < 1)
+        throw new StartFailure('--thousands takes a whole number');
+      const growth = await onPlatform((running) => measureGrowth(running, thousands));
       printGrowth(growth);
       if (options.docs) writeGrowthDocs(growth);
       say(paint.dim(`Results: ${saveResults({ at: new Date().toISOString(), machine, growth })}`));
