@@ -15,6 +15,8 @@ const FIVE = 5;
 
 /** What an order costs: those of the platform, without who takes the mail and who sends the orders. */
 const PROCESSES = ['API', 'Worker', 'Temporal', 'Postgres'] as const;
+/** Its work is the same for every order: where it costs more, the machine was slower. */
+const REFERENCE = 'Load generator';
 const SERVICES = ['API', 'Worker'] as const;
 
 export interface GrowthStep {
@@ -75,7 +77,16 @@ export async function measureGrowth(running: Platform, thousands: number): Promi
 /** CPU milliseconds of an order of a thousand, of all processes of the platform together. */
 const costOf = ({ round }: GrowthStep): number => PROCESSES.reduce((sum, name) => sum + round.cpu[name]!, 0);
 
-export const growthTitles = ['thousand', 'orders/s', ...PROCESSES, 'together', 'API MB', 'Worker MB'];
+export const growthTitles = [
+  'thousand',
+  'orders/s',
+  ...PROCESSES,
+  'together',
+  REFERENCE,
+  '(others)',
+  'API MB',
+  'Worker MB',
+];
 
 /** A line of the table: orders a second, CPU milliseconds an order, megabytes. */
 function rowOf(step: GrowthStep, thousand: number): string[] {
@@ -85,6 +96,8 @@ function rowOf(step: GrowthStep, thousand: number): string[] {
     round.perSecond.toFixed(1),
     ...PROCESSES.map((name) => round.cpu[name]!.toFixed(2)),
     costOf(step).toFixed(2),
+    round.cpu[REFERENCE]!.toFixed(2),
+    round.cpu['(others)']!.toFixed(2),
     ...SERVICES.map((name) => String(rssMb[name])),
   ];
 }
@@ -100,7 +113,9 @@ export function growthSummary(results: GrowthResults): string[] {
     const middle = (some: GrowthStep[]) => spreadOf(some.map(read)).median;
     return (middle(steps.slice(-number)) / middle(steps.slice(0, number))).toFixed(2);
   };
-  const each = PROCESSES.map((name) => `${name} ${compare(({ round }) => round.cpu[name]!, several)}`);
+  const each = [...PROCESSES, REFERENCE].map(
+    (name) => `${name} ${compare(({ round }) => round.cpu[name]!, several)}`,
+  );
   return [
     `CPU of an order, last thousand against first: ${compare(costOf, 1)}`,
     `CPU of an order, median of the last ${several} thousand against the first ${several}: ${compare(costOf, several)} (${each.join(', ')})`,
@@ -115,7 +130,7 @@ export function growthSummary(results: GrowthResults): string[] {
 export function printGrowth(results: GrowthResults): void {
   say(`\n${paint.bold(`Growth: each thousand of orders, ${CLIENTS} clients; CPU in ms an order`)}`);
   for (const cells of [growthTitles, ...growthRows(results)]) {
-    say(`  ${cells.map((cell) => cell.padStart(9)).join(' ')}`);
+    say(`  ${cells.map((cell) => cell.padStart(14)).join(' ')}`);
   }
   for (const line of growthSummary(results)) say(`  ${paint.bold(line)}`);
 }
