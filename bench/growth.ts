@@ -19,7 +19,7 @@ const PROCESSES = ['API', 'Worker', 'Temporal', 'Postgres'] as const;
 const REFERENCE = 'Load generator';
 const SERVICES = ['API', 'Worker'] as const;
 
-export interface GrowthStep {
+export interface GrowthPart {
   round: Round;
   /** Megabytes, after the thousand. */
   rssMb: Record<(typeof SERVICES)[number], number>;
@@ -27,7 +27,7 @@ export interface GrowthStep {
 
 export interface GrowthResults {
   settings: Record<string, string>;
-  steps: GrowthStep[];
+  parts: GrowthPart[];
   counts: Counts;
   problems: string[];
 }
@@ -55,14 +55,14 @@ export async function measureGrowth(running: Platform, thousands: number): Promi
   const subject = { name: 'orders', generator, settle: () => untilSettled(running.db) };
   const place = (operations: number) => measureRound(subject, { clients: CLIENTS, operations }, running.pids);
   const warmUp = await place(WARM_UP_ORDERS);
-  const steps: GrowthStep[] = [];
+  const parts: GrowthPart[] = [];
   for (let done = 1; done <= thousands; done += 1) {
     const round = await place(THOUSAND);
     const rssMb = { API: memoryOf(running.pids.API).rssMb, Worker: memoryOf(running.pids.Worker).rssMb };
-    steps.push({ round, rssMb });
+    parts.push({ round, rssMb });
     say(`  ${rowOf({ round, rssMb }, done).join('   ')}`);
   }
-  const rounds = [warmUp, ...steps.map(({ round }) => round)];
+  const rounds = [warmUp, ...parts.map(({ round }) => round)];
   const connection = await Connection.connect({ address: running.temporalAddress });
   const { counts, problems } = await step(
     'Checks',
@@ -71,11 +71,11 @@ export async function measureGrowth(running: Platform, thousands: number): Promi
   );
   await connection.close();
   await generator.stop();
-  return { settings: running.settings, steps, counts, problems };
+  return { settings: running.settings, parts, counts, problems };
 }
 
 /** CPU milliseconds of an order of a thousand, of all processes of the platform together. */
-const costOf = ({ round }: GrowthStep): number => PROCESSES.reduce((sum, name) => sum + round.cpu[name]!, 0);
+const costOf = ({ round }: GrowthPart): number => PROCESSES.reduce((sum, name) => sum + round.cpu[name]!, 0);
 
 export const growthTitles = [
   'thousand',
@@ -89,29 +89,29 @@ export const growthTitles = [
 ];
 
 /** A line of the table: orders a second, CPU milliseconds an order, megabytes. */
-function rowOf(step: GrowthStep, thousand: number): string[] {
-  const { round, rssMb } = step;
+function rowOf(part: GrowthPart, thousand: number): string[] {
+  const { round, rssMb } = part;
   return [
     String(thousand),
     round.perSecond.toFixed(1),
     ...PROCESSES.map((name) => round.cpu[name]!.toFixed(2)),
-    costOf(step).toFixed(2),
+    costOf(part).toFixed(2),
     round.cpu[REFERENCE]!.toFixed(2),
     round.cpu['(others)']!.toFixed(2),
     ...SERVICES.map((name) => String(rssMb[name])),
   ];
 }
 
-export const growthRows = ({ steps }: GrowthResults): string[][] =>
-  steps.map((each, index) => rowOf(each, index + 1));
+export const growthRows = ({ parts }: GrowthResults): string[][] =>
+  parts.map((part, index) => rowOf(part, index + 1));
 
 /** What came of it: in the last thousand against the first, and, which says more, in the last five against the first five. */
 export function growthSummary(results: GrowthResults): string[] {
-  const { steps } = results;
-  const several = Math.max(1, Math.min(FIVE, Math.floor(steps.length / 2)));
-  const compare = (read: (step: GrowthStep) => number, number: number): string => {
-    const middle = (some: GrowthStep[]) => spreadOf(some.map(read)).median;
-    return (middle(steps.slice(-number)) / middle(steps.slice(0, number))).toFixed(2);
+  const { parts } = results;
+  const several = Math.max(1, Math.min(FIVE, Math.floor(parts.length / 2)));
+  const compare = (read: (part: GrowthPart) => number, number: number): string => {
+    const middle = (some: GrowthPart[]) => spreadOf(some.map(read)).median;
+    return (middle(parts.slice(-number)) / middle(parts.slice(0, number))).toFixed(2);
   };
   const each = [...PROCESSES, REFERENCE].map(
     (name) => `${name} ${compare(({ round }) => round.cpu[name]!, several)}`,
@@ -120,7 +120,7 @@ export function growthSummary(results: GrowthResults): string[] {
     `CPU of an order, last thousand against first: ${compare(costOf, 1)}`,
     `CPU of an order, median of the last ${several} thousand against the first ${several}: ${compare(costOf, several)} (${each.join(', ')})`,
     ...SERVICES.map((name) => {
-      const sizes = steps.slice(steps.length / 2).map(({ rssMb }) => rssMb[name]);
+      const sizes = parts.slice(parts.length / 2).map(({ rssMb }) => rssMb[name]);
       return `Memory of ${name} in the second half: ${Math.min(...sizes)} to ${Math.max(...sizes)} MB`;
     }),
   ];
