@@ -1,4 +1,5 @@
 import { readFileSync, writeFileSync } from 'node:fs';
+import { type GrowthResults, growthRows, growthSummary, growthTitles } from './growth.ts';
 import type { Round } from './measure.ts';
 import { cpuRows, ratioRows, type Results } from './report.ts';
 
@@ -29,6 +30,20 @@ export function writeDocs(results: Results): void {
   const text = readFileSync(page, 'utf8');
   writeFileSync(page, between(between(text, 'ratios', ratios.join('\n')), 'cpu', cpu.join('\n')));
   writeFileSync(picture, drawHistogram(open));
+}
+
+/** Writes the figures of a run of many orders into docs/performance.md. */
+export function writeGrowthDocs(growth: GrowthResults): void {
+  const lines = [
+    ...growthSummary(growth).map((line) => `- ${line}`),
+    '',
+    `| ${growthTitles.join(' | ')} |`,
+    `|${' --- |'.repeat(growthTitles.length)}`,
+    ...growthRows(growth)
+      .filter((_row, index, { length }) => index === 0 || (index + 1) % 5 === 0 || index === length - 1)
+      .map((cells) => `| ${cells.join(' | ')} |`),
+  ];
+  writeFileSync(page, between(readFileSync(page, 'utf8'), 'growth', lines.join('\n')));
 }
 
 const between = (text: string, marker: string, content: string): string =>

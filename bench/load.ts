@@ -26,7 +26,7 @@ serveRounds({
         ...buyer,
       }),
       // In a burst buyers are thanked at once, and hear the outcome by mail.
-      'operations' in load ? { prefer: 'respond-async' } : {},
+      'burst' in load && load.burst ? { prefer: 'respond-async' } : {},
     );
     const answer = JSON.parse(text) as { status?: string; code?: string };
     return `${status} ${answer.code ?? answer.status}`;

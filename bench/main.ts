@@ -1,7 +1,9 @@
 import { parseArgs } from 'node:util';
+import { StartFailure } from '../dev/failure.ts';
 import { fail, paint, say, step, warn } from '../dev/report.ts';
 import { measureCatalogue } from './catalogue.ts';
-import { writeDocs } from './docs.ts';
+import { writeDocs, writeGrowthDocs } from './docs.ts';
+import { measureGrowth, printGrowth } from './growth.ts';
 import { describeMachine } from './machine.ts';
 import { measureOrders } from './order-rounds.ts';
 import { measurePlacements } from './placements.ts';
@@ -14,13 +16,19 @@ const usage = `Measures the platform against the least that each part of its wor
   npm run bench                          about ten minutes
   npm run bench -- --quick               about three, and noisier
   npm run bench -- --compare old.json    and compares with an earlier run (bench/results/)
-  npm run bench -- --docs                and writes the figures into docs/performance.md`;
+  npm run bench -- --docs                and writes the figures into docs/performance.md
+  npm run bench -- --growth [--docs]     only what 20,000 orders in one run do to cost and memory, eight minutes
+  npm run bench -- --growth --thousands 3
+
+Settings to try: MAX_CACHED_WORKFLOWS, DATABASE_POOL_SIZE, WORKFLOW_LANE_LIMIT, MALLOC_ARENA_MAX, NODE_OPTIONS`;
 
 const { values: options } = parseArgs({
   options: {
     quick: { type: 'boolean', default: false },
     compare: { type: 'string' },
     docs: { type: 'boolean', default: false },
+    growth: { type: 'boolean', default: false },
+    thousands: { type: 'string', default: '20' },
     help: { type: 'boolean', short: 'h', default: false },
   },
 });
@@ -53,6 +61,17 @@ async function main(): Promise<void> {
     if (machine.loadAverage > machine.cores / 4) {
       warn(`This machine is busy (load average ${machine.loadAverage}): the figures will be noisy`);
     }
+    if (options.growth) {
+      const thousands = Number(options.thousands);
+      if (!Number.isInteger(thousands) || thousands < 1)
+        throw new StartFailure('--thousands takes a whole number');
+      const growth = await onPlatform((running) => measureGrowth(running, thousands));
+      printGrowth(growth);
+      if (options.docs) writeGrowthDocs(growth);
+      say(paint.dim(`Results: ${saveResults({ at: new Date().toISOString(), machine, growth })}`));
+      report(growth.problems);
+      return;
+    }
     const orders = await onPlatform((running) => measureOrders(running, options));
     const placements = await onPlatform(async (running) =>
       measurePlacements(await running.createDatabase('hot')),
@@ -64,12 +83,16 @@ async function main(): Promise<void> {
     if (earlier) printComparison(earlier, results);
     if (options.docs) writeDocs(results);
     say(paint.dim(`Results: ${saveResults(results)}`));
-    for (const problem of [...orders.problems, ...placements.problems]) {
-      fail(new Error(problem));
-      process.exitCode = 1;
-    }
+    report([...orders.problems, ...placements.problems]);
   } catch (error) {
     fail(error);
+    process.exitCode = 1;
+  }
+}
+
+function report(problems: string[]): void {
+  for (const problem of problems) {
+    fail(new Error(problem));
     process.exitCode = 1;
   }
 }

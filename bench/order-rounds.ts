@@ -65,7 +65,7 @@ export async function measureOrders(running: Platform, { quick = false } = {}): 
   const rate = 0.5 * spreadOf(many.map(({ order }) => order.perSecond)).median;
   const open = await measured(subjects.order, { perSecond: rate, seconds: plan.openSeconds }, running);
 
-  const load = { clients: MANY_CLIENTS, operations: plan.burstOrders };
+  const load = { clients: MANY_CLIENTS, operations: plan.burstOrders, burst: true };
   const beforeBursts = await lanesOf(running.url);
   const bursts: OrderResults['bursts'] = [];
   for (let round = 0; round < plan.rounds; round += 1) {

@@ -24,6 +24,8 @@ export interface Platform {
   db: Db;
   /** What API and worker run with. */
   environment: NodeJS.ProcessEnv;
+  /** What of it was given to the bench, to be tried. */
+  settings: Record<string, string>;
   pids: { API: number; Worker: number; Temporal: number; Postgres: number; Inbox: number };
   log(name: string): string;
   /** Makes another database on the same server, with the same schema and demo data, for what is compared. */
@@ -34,6 +36,15 @@ export interface Platform {
 
 /** More than any round can send; the limiter itself stays on. */
 const RATE_LIMIT = '10000000';
+
+/** What may be set for a run of the bench; everything else is as by default. */
+const SETTINGS = [
+  'MAX_CACHED_WORKFLOWS',
+  'DATABASE_POOL_SIZE',
+  'WORKFLOW_LANE_LIMIT',
+  'MALLOC_ARENA_MAX',
+  'NODE_OPTIONS',
+];
 
 /**
  * The platform as `npm start` runs it, on free ports and in a folder of its own. `stop` ends what has been started,
@@ -92,7 +103,13 @@ export function createPlatform(): { start(): Promise<Platform>; stop(): Promise<
       };
       writeTemporalProfile(addresses);
       const { PATH, HOME } = process.env;
-      const environment = serviceEnvironment({ PATH, HOME, RATE_LIMIT_PER_MINUTE: RATE_LIMIT }, addresses);
+      const settings = Object.fromEntries(
+        SETTINGS.flatMap((name) => (process.env[name] ? [[name, process.env[name]]] : [])),
+      );
+      const environment = serviceEnvironment(
+        { PATH, HOME, RATE_LIMIT_PER_MINUTE: RATE_LIMIT, ...settings },
+        addresses,
+      );
       const [worker, api] = await Promise.all([
         startWorker({ ...launch, env: environment, logFile: log('worker') }),
         startApi({ ...launch, env: environment, logFile: log('api') }, port),
@@ -106,6 +123,7 @@ export function createPlatform(): { start(): Promise<Platform>; stop(): Promise<
         superuserUrl: postgres.superuserUrl,
         db,
         environment,
+        settings,
         pids: {
           API: api.pid,
           Worker: worker.pid,

@@ -250,7 +250,7 @@ export function printComparison(before: Results, after: Results): void {
 export const readResults = (file: string): Results => JSON.parse(readFileSync(file, 'utf8')) as Results;
 
 /** Writes the results to `bench/results/` and returns the file's name. */
-export function saveResults(results: Results): string {
+export function saveResults<T extends { at: string }>(results: T): string {
   const folder = fileURLToPath(new URL('results/', import.meta.url));
   mkdirSync(folder, { recursive: true });
   const file = `${folder}${results.at.replaceAll(':', '-')}.json`;

@@ -6,11 +6,12 @@ import { fileURLToPath } from 'node:url';
 
 /**
  * A closed loop: so many clients, each with its next operation as soon as the one before is answered, for so long or
- * until so many are answered. Or an open loop: so many operations begin a second, whatever becomes of them.
+ * until so many are answered; in a `burst` they do not wait for more than being accepted. Or an open loop: so many
+ * operations begin a second, whatever becomes of them.
  */
 export type Load =
   | { clients: number; seconds: number }
-  | { clients: number; operations: number }
+  | { clients: number; operations: number; burst?: boolean }
   | { perSecond: number; seconds: number };
 
 export interface Answers {

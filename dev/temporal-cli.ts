@@ -1,11 +1,11 @@
 import { existsSync, mkdirSync } from 'node:fs';
-import { homedir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { messageOf, StartFailure } from './failure.ts';
 import { downloadTemporalCli } from './temporal-download.ts';
-import { buildTemporalCli, goIsInstalled } from './temporal-build.ts';
+import { goInstall, goIsInstalled } from './go-install.ts';
+import { cacheFolder } from './cache-folder.ts';
 import { isSet } from './ports.ts';
 
 const temporalCliVersion = 'v1.5.1';
@@ -20,18 +20,12 @@ export async function findTemporalCli(report: Report, signal?: AbortSignal): Pro
   const { env } = process;
   if (isSet(env, 'TEMPORAL_CLI_PATH')) return named(env['TEMPORAL_CLI_PATH'] ?? '');
   const onPath = (env['PATH'] ?? '').split(delimiter).map((folder) => join(folder || '.', 'temporal'));
-  const cacheDir = temporalCacheDir(env);
+  const cacheDir = cacheFolder('temporal-cli', temporalCliVersion);
   const cached = join(cacheDir, 'temporal');
   for (const candidate of [...onPath, cached]) {
     if (existsSync(candidate) && (await problemOf(candidate)) === undefined) return candidate;
   }
   return obtain(cacheDir, cached, report, signal);
-}
-
-/** Where the CLI is kept for all checkouts of this user. */
-function temporalCacheDir(env: NodeJS.ProcessEnv): string {
-  const base = isSet(env, 'XDG_CACHE_HOME') ? (env['XDG_CACHE_HOME'] ?? '') : join(homedir(), '.cache');
-  return join(base, 'holdfast', 'temporal-cli', temporalCliVersion);
 }
 
 async function named(path: string): Promise<string> {
@@ -76,7 +70,18 @@ async function obtain(
     );
   }
   report(`That failed (${downloadProblem})`);
-  const buildProblem = await attempt(() => buildTemporalCli(temporalCliVersion, cached, report, signal));
+  const buildProblem = await attempt(() =>
+    goInstall(
+      {
+        name: `Temporal CLI ${temporalCliVersion}`,
+        minutes: 4,
+        packages: [`github.com/temporalio/cli/cmd/temporal@${temporalCliVersion}`],
+        folder: cacheDir,
+      },
+      report,
+      signal,
+    ),
+  );
   signal?.throwIfAborted();
   if (buildProblem === undefined) return cached;
   throw new StartFailure(`The Temporal CLI is missing and Go could not build it (${buildProblem}): ${hint}`);

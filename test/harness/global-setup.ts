@@ -5,9 +5,11 @@ import type { TestProject } from 'vitest/node';
 import { migrateToLatest } from '../../db/migrate.ts';
 import { seedDemoData } from '../../db/seed.ts';
 import { startInbox } from '../../dev/inbox.ts';
+import { messageOf } from '../../dev/failure.ts';
 import { freePort } from '../../dev/ports.ts';
 import { startPostgres } from '../../dev/postgres.ts';
 import { findTemporalCli } from '../../dev/temporal-cli.ts';
+import { findTemporalServer, type TemporalServer } from '../../dev/temporal-server.ts';
 import { startTemporal } from '../../dev/temporal.ts';
 import { endWithProcess } from './end-with-process.ts';
 import { writeWorkflowBundle } from '../../workers/bundle.ts';
@@ -19,6 +21,8 @@ export interface Parts {
   temporalAddress: string;
   temporalUiUrl: string;
   temporalCli: string;
+  /** What a Temporal cluster is made of, or why there is none. */
+  temporalServer: TemporalServer | { missing: string };
   smtpUrl: string;
   inboxUrl: string;
   workflowBundle: string;
@@ -33,12 +37,19 @@ declare module 'vitest' {
 /** The Temporal namespace of a test file. */
 export const namespaceOf = (testFile: string): string => basename(testFile, '.test.ts');
 
+/** For building the Temporal server, where it is not there yet. */
+const BUILD_MS = 15 * 60_000;
+
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   const folder = mkdtempSync(join(tmpdir(), 'holdfast-test-'));
   const namespaces = readdirSync(join(import.meta.dirname, '..'))
     .filter((file) => file.endsWith('.test.ts'))
     .map(namespaceOf);
   const temporalCli = await findTemporalCli(console.log);
+  const temporalServer = await findTemporalServer(console.log, AbortSignal.timeout(BUILD_MS)).catch(
+    (error: unknown) => ({ missing: messageOf(error) }),
+  );
+  if ('missing' in temporalServer) console.warn(`test/cluster.test.ts is skipped: ${temporalServer.missing}`);
   const workflowBundle = join(folder, 'workflow-bundle.js');
 
   const [postgres, temporal, inbox] = await Promise.all([
@@ -75,6 +86,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
     temporalAddress: temporal.address,
     temporalUiUrl: temporal.uiUrl,
     temporalCli,
+    temporalServer,
     smtpUrl: inbox.smtpUrl,
     inboxUrl: inbox.webUrl,
     workflowBundle,

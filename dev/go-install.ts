@@ -10,7 +10,7 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { basename, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as delay } from 'node:timers/promises';
 import { promisify } from 'node:util';
@@ -29,31 +29,41 @@ export async function goIsInstalled(): Promise<boolean> {
   );
 }
 
+export interface GoProgram {
+  /** As people call it, with its version. */
+  name: string;
+  minutes: number;
+  /** Each `package@version`, all of one module; its program is called like the package's last folder. */
+  packages: string[];
+  /** Where the programs are wanted. */
+  folder: string;
+}
+
+/** The programs of the packages, in the folder. */
+export const programsOf = ({ packages, folder }: GoProgram): string[] =>
+  packages.map((name) => join(folder, basename(name.split('@')[0]!)));
+
 /**
- * Builds the CLI with `go install` beside its place and moves it there when complete. Only one process builds at a
+ * Builds programs with `go install` beside their place and moves them there when complete. Only one process builds at a
  * time; the others wait for its result.
  */
-export async function buildTemporalCli(
-  version: string,
-  target: string,
-  report: Report,
-  signal?: AbortSignal,
-): Promise<void> {
-  const folder = dirname(target);
+export async function goInstall(program: GoProgram, report: Report, signal?: AbortSignal): Promise<void> {
+  const { name, folder } = program;
+  const targets = programsOf(program);
   const lock = join(folder, 'build.lock');
   let waiting = false;
   while (!lockFor(lock)) {
-    if (!waiting) report('Another process is building the Temporal CLI: waiting for it');
+    if (!waiting) report(`Another process is building the ${name}: waiting for it`);
     waiting = true;
     await delay(500, undefined, { signal });
   }
   try {
-    if (waiting && existsSync(target)) return;
+    if (waiting && targets.every((target) => existsSync(target))) return;
     removeUnfinished(folder);
     const workDir = mkdtempSync(join(folder, 'build-'));
     try {
-      await goInstall(version, workDir, report, signal);
-      renameSync(join(workDir, 'temporal'), target);
+      await build(program, workDir, report, signal);
+      for (const target of targets) renameSync(join(workDir, basename(target)), target);
     } finally {
       rmSync(workDir, { recursive: true, force: true });
     }
@@ -62,15 +72,15 @@ export async function buildTemporalCli(
   }
 }
 
-async function goInstall(
-  version: string,
+async function build(
+  { name, minutes, packages }: GoProgram,
   workDir: string,
   report: Report,
   signal?: AbortSignal,
 ): Promise<void> {
-  report(`Building the Temporal CLI ${version} with Go: about 4 minutes, once`);
+  report(`Building the ${name} with Go: about ${minutes} minutes, once`);
   const started = Date.now();
-  const child = spawn('go', ['install', '-v', `github.com/temporalio/cli/cmd/temporal@${version}`], {
+  const child = spawn('go', ['install', '-v', ...packages], {
     env: { ...process.env, GOBIN: workDir, GOFLAGS: '', GOOS: '', GOARCH: '' },
     stdio: ['ignore', 'ignore', 'pipe'],
     ...(signal ? { signal } : {}),
