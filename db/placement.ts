@@ -1,5 +1,5 @@
 import { sql } from 'kysely';
-import { notificationIdFor, notificationIdsFor, orderNumber, paymentIdFor } from '../domain/ids.ts';
+import { orderNumber, paymentIdFor } from '../domain/ids.ts';
 import {
   type Cancellation,
   PENDING_VERSION,
@@ -59,6 +59,8 @@ interface PlacementRow {
   rejection: Rejection | null;
   version: number;
   updatedAt: Date;
+  /** The notification that goes out by mail, where the order is told of already. */
+  emailId: string | null;
 }
 
 /**
@@ -79,10 +81,10 @@ async function insertPlacements(db: Db, placements: Placement[]): Promise<(StepT
   const { rows } = await sql<PlacementRow>`
     with recursive given as (
       select * from rows from (jsonb_to_recordset(${JSON.stringify(given)}::jsonb) as (
-        id uuid, accepted jsonb, provider text, cancellation jsonb, total bigint, "paymentId" uuid, "notificationIds" jsonb,
+        id uuid, accepted jsonb, provider text, cancellation jsonb, total bigint, "paymentId" uuid,
         word jsonb
       )) with ordinality as placement (
-        id, accepted, provider, cancellation, total, payment_id, notification_ids, word, ordinal
+        id, accepted, provider, cancellation, total, payment_id, word, ordinal
       )
     ),
     fresh as (
@@ -203,19 +205,22 @@ async function insertPlacements(db: Db, placements: Placement[]): Promise<(StepT
     notifications as (
       insert into messaging.notifications
         (id, channel, recipient, template, language, customer_id, order_id, event_type, due_at)
-      select (notification_ids -> status ->> channel)::uuid, channel, recipient, 'order-' || status, users.language,
+      select gen_random_uuid(), channel, recipient, 'order-' || status, users.language,
         users.id, outcome.id, 'order.' || status, now() + head_start
       from outcome join identity.users on users.id = (accepted ->> 'customerId')::uuid
       ${withPreferences}
       cross join lateral ${wantedChannels} as wanted
       where status <> 'pending'
+      returning id, order_id, channel
     ),
     outbox as (
       insert into ordering.outbox (order_id, accepted, claimed_until)
       select id, accepted, (word ->> 'claimedUntil')::timestamptz from outcome where word is not null
       on conflict do nothing
     )
-    select id, status, rejection, version, updated_at as "updatedAt" from placed
+    select id, status, rejection, version, updated_at as "updatedAt",
+      (select notifications.id from notifications where order_id = placed.id and channel = 'email') as "emailId"
+    from placed
   `.execute(db);
   const written = new Map(rows.map((row) => [row.id, row]));
   return placements.map((placement) => {
@@ -231,24 +236,12 @@ const toGiven = ({ order, ...how }: Placement) => ({
   total: order.total,
   ...how,
   paymentId: paymentIdFor(order.orderId, 0),
-  notificationIds: Object.fromEntries(
-    tellableEnds(order, how.cancellation).map((status) => [
-      status,
-      notificationIdsFor(order.orderId, `order.${status}`),
-    ]),
-  ),
 });
-
-/** The statuses in which the placement may leave this order and has to tell it. */
-function tellableEnds({ total }: PlacedOrder, cancellation: Cancellation | null): OrderStatus[] {
-  if (cancellation) return ['cancelled'];
-  return total > 0 ? ['rejected'] : ['confirmed', 'rejected'];
-}
 
 /** The order as the statement has written it, and what it still has to tell. */
 function stepOf({ order, provider, cancellation }: Placement, row: PlacementRow): StepTaken {
   const { workflowId: _w, subtotal: _s, ...pending } = pendingOrder(order);
-  const { status, rejection, version, updatedAt } = row;
+  const { status, rejection, version, updatedAt, emailId } = row;
   const holds = status === 'pending' || status === 'confirmed';
   const record: OrderRecord = {
     ...pending,
@@ -273,12 +266,7 @@ function stepOf({ order, provider, cancellation }: Placement, row: PlacementRow)
     step: 0,
   };
   if (status !== 'pending')
-    return {
-      record,
-      taken: true,
-      became: status,
-      notificationIds: [notificationIdFor(order.orderId, `order.${status}`, 'email')],
-    };
+    return { record, taken: true, became: status, notificationIds: emailId === null ? [] : [emailId] };
   const authorization = { type: 'authorization', amount: order.total, authorizationId: null } as const;
   const payments = [newPayment(record, order.placedAt, authorization)];
   return { record: { ...record, payments }, taken: true, notificationIds: [] };
