@@ -14,9 +14,10 @@ const PAUSE_MINUTES = 10;
 const ENDED = sql.join(ORDER_STATUSES.filter(isFinal).map((status) => sql.lit(status)));
 
 /**
- * Deletes a customer: its row keeps only the id, for its orders; everything else of identity goes, and its cart, and the messages
- * that were sent to its email without naming it. What orders and notifications tell is for `eraseTraces`. False
- * where there is no such customer; deleted twice it stays deleted. Throws `version_conflict`.
+ * Deletes a customer: its row keeps only the id, for its orders; everything else of identity goes, with its cart, its
+ * preferences, what was pushed to it, and the messages that were sent to its email without naming it. What orders and
+ * notifications tell is for `eraseTraces`. False where there is no such customer; deleted twice it stays deleted. Throws
+ * `version_conflict`.
  */
 export async function deleteCustomer(
   db: Db,
