@@ -230,6 +230,12 @@ describe('a bad query', () => {
     ['price', cursor([Number.MAX_SAFE_INTEGER + 1, 'MOUSE-WL'])],
     ['-price', cursor([1.5, 'MOUSE-WL'])],
     ['-price', cursor([null, 'MOUSE-WL'])],
+    ['newest', cursor(['2026-02-30T00:00:00Z', 'MOUSE-WL'])],
+    ['newest', cursor(['0000-01-01T00:00:00Z', 'MOUSE-WL'])],
+    ['newest', cursor([1, 'MOUSE-WL'])],
+    ['relevance&q=mouse', cursor([1e-300, 'MOUSE-WL'])],
+    ['relevance&q=mouse', cursor([1e300, 'MOUSE-WL'])],
+    ['relevance&q=mouse', cursor(['1', 'MOUSE-WL'])],
     ['sku', Buffer.from('{"__proto__":1}').toString('base64url')],
     ['sku', Buffer.from('[').toString('base64url')],
   ])('sorted by %s, a cursor %s that nobody gave out is told', async (sort, bad) => {

@@ -35,7 +35,14 @@ const POSITIONS: Record<ProductSort, z.ZodType<[string | number, string]>> = {
   price: z.tuple([z.int(), sku]),
   '-price': z.tuple([z.int(), sku]),
   newest: z.tuple([z.iso.datetime().refine((at) => at >= '1970'), sku]),
-  relevance: z.tuple([z.number().min(0).max(1000), sku]),
+  relevance: z.tuple([
+    z
+      .number()
+      .min(0)
+      .max(1000)
+      .refine((rank) => rank === 0 || rank > 1e-30),
+    sku,
+  ]),
 };
 
 const positionOf = (row: ListedProduct, sort: ProductSort): [string | number | undefined, string] => {
