@@ -214,6 +214,21 @@ describe('GET /v1/events', () => {
     expect(stream.status).toBe(200);
   });
 
+  test('an API key listens for as long as it is not revoked', async () => {
+    const token = await api.login('admin@example.com');
+    const { body } = await api.request('POST', '/v1/api-keys', {
+      token,
+      body: { name: 'Gateway', role: 'staff' },
+    });
+    const stream = await listen(body.key);
+    await eventually('heartbeats', () => stream.comments() >= 4);
+    const order = await place();
+    await hears(stream, order, 'order.confirmed');
+    expect(stream.ended()).toBe(false);
+    await api.request('DELETE', `/v1/api-keys/${body.id}`, { token });
+    await eventually('the end', () => stream.ended());
+  });
+
   test('a thousand listeners with nothing to hear cost less than 100 MB, and hear what comes', async () => {
     await listen(staff);
     const before = residentMb();
