@@ -166,7 +166,7 @@ const app = createServer({
     ...notificationEndpoints({ db, render: parts.renderMessage, wakePump: pump.wake }),
     ...notificationTemplateEndpoints({ render: parts.renderMessage }),
     ...preferencesEndpoints({ db }),
-    ...eventEndpoints({ db, load, streams, tokens }),
+    ...eventEndpoints({ db, load, streams, callers }),
     ...webhookEndpointEndpoints({
       db,
       objectionTo: (url) => objectionTo(url, { allowPrivate: environment.WEBHOOK_ALLOW_PRIVATE }),

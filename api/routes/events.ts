@@ -3,17 +3,17 @@ import type { Db } from '../../db/connect.ts';
 import { comparePositions, currentPosition, type EventPosition } from '../../db/recorded-events.ts';
 import { OrderPlatformError } from '../../domain/errors.ts';
 import { EVENT_TYPE_PATTERN, isMeant } from '../../domain/events.ts';
+import type { Callers } from '../callers.ts';
 import { EVERYBODY, type Endpoint, endpoint } from '../endpoint.ts';
 import type { EventStreams } from '../event-streams.ts';
 import type { ReadOrder } from '../order-reader.ts';
 import { uuid } from '../schemas.ts';
-import type { AccessTokens } from '../tokens.ts';
 
 export interface EventDeps {
   db: Db;
   load: ReadOrder;
   streams: EventStreams;
-  tokens: AccessTokens;
+  callers: Callers;
 }
 
 const MAX_TYPES = 50;
@@ -23,7 +23,7 @@ const eventTypes = z
   .transform((list) => list.split(','))
   .pipe(z.array(z.string().regex(EVENT_TYPE_PATTERN, 'For example order.placed,return.*')).max(MAX_TYPES));
 
-export function eventEndpoints({ db, load, streams, tokens }: EventDeps): Endpoint[] {
+export function eventEndpoints({ db, load, streams, callers }: EventDeps): Endpoint[] {
   return [
     endpoint({
       method: 'get',
@@ -66,7 +66,7 @@ export function eventEndpoints({ db, load, streams, tokens }: EventDeps): Endpoi
             (orderId === undefined || event.orderId === orderId) &&
             isMeant(types, event.type),
           isAllowed: () =>
-            tokens.verify(token).then(
+            callers.verify(token).then(
               () => true,
               (error: unknown) => !(error instanceof OrderPlatformError && error.code === 'unauthenticated'),
             ),

@@ -18,6 +18,8 @@ type Respond = (received: Received, response: ServerResponse, earlier: number) =
 export interface Receiver {
   url(path: string): string;
   received(path: string): Received[];
+  /** How many requests there were at the same time at the most. */
+  mostAtOnce(path: string): number;
   respond(path: string, respond: Respond): void;
   stop(): Promise<void>;
 }
@@ -25,7 +27,16 @@ export interface Receiver {
 export async function startReceiver(): Promise<Receiver> {
   const all: Received[] = [];
   const responders = new Map<string, Respond>();
+  const open = new Map<string, number>();
+  const most = new Map<string, number>();
+  const count = (path: string, change: number): void => {
+    const now = (open.get(path) ?? 0) + change;
+    open.set(path, now);
+    most.set(path, Math.max(now, most.get(path) ?? 0));
+  };
   const server = createServer((request, response) => {
+    count(request.url!, 1);
+    response.once('close', () => count(request.url!, -1));
     const chunks: Buffer[] = [];
     request.on('data', (chunk: Buffer) => chunks.push(chunk));
     request.on('end', () => {
@@ -47,6 +58,7 @@ export async function startReceiver(): Promise<Receiver> {
   return {
     url: (path) => `http://127.0.0.1:${port}${path}`,
     received: (path) => all.filter((one) => one.path === path),
+    mostAtOnce: (path) => most.get(path) ?? 0,
     respond: (path, respond) => void responders.set(path, respond),
     async stop() {
       server.closeAllConnections();
