@@ -14,7 +14,8 @@ export async function findAddressee(db: Db, channel: Channel, recipient: string)
   const query = db
     .selectFrom('identity.users')
     .select(['id as customerId', 'language'])
-    .where('role', '=', 'customer');
+    .where('role', '=', 'customer')
+    .where('deleted_at', 'is', null);
   const found =
     channel === 'email'
       ? await query.where(({ fn }) => fn('lower', ['email']), '=', recipient.toLowerCase()).executeTakeFirst()
