@@ -638,7 +638,7 @@ describe('as time goes by', () => {
     expect(sent).toMatchObject({
       recipient: 'john.smith@example.com',
       customer_id: JOHN,
-      subject: 'Your cart is waiting for you',
+      subject: 'There is something left in your cart',
       body: expect.stringMatching(/2 x Wireless mouse: \$59\.98[^]*Total: \$59\.98/),
     });
     expect((await stack.temporal.workflow.getHandle(`notification-${sent.id}`).describe()).type).toBe(

@@ -121,9 +121,10 @@ describe('on a running platform', () => {
 
     const through = await place(stack.api, 'DIRECT', randomUUID());
     for (const { body } of [direct, through]) {
-      await eventually('the customer was told', async () =>
-        (await typesOf(body)).includes('notification.sent'),
-      );
+      await eventually('the customer was told by mail and push', async () => {
+        const types = await typesOf(body);
+        return types.filter((type) => type === 'notification.sent').length === 2;
+      });
     }
     expect(await typesOf(direct.body)).toEqual(await typesOf(through.body));
     expect((await stack.mailsAbout(direct.body.number)).map(({ subject }) => subject)).toHaveLength(1);
