@@ -193,7 +193,8 @@ describe('the description at /openapi.json', () => {
     expect(new Set(ids).size).toBe(ids.length);
     for (const [path, methods] of Object.entries(description.paths)) {
       for (const method of Object.keys(methods)) {
-        const real = path.replaceAll(/\{\w+\}/g, 'x-1');
+        // With a query that nobody knows a stream ends at once, too.
+        const real = `${path.replaceAll(/\{\w+\}/g, 'x-1')}?unknown=1`;
         const { status, body } = await stack.api.request(method.toUpperCase(), real, {
           token: stack.tokens.admin,
         });
