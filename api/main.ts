@@ -5,6 +5,7 @@ import { signingSecret } from '../db/signing-secret.ts';
 import { openParts } from '../workers/parts.ts';
 import { untilShutdown } from '../workers/shutdown.ts';
 import { createDirectPlacing } from './direct-placing.ts';
+import { listEndpoints } from './endpoints.ts';
 import { readinessOf } from './health.ts';
 import { createLanes } from './lanes.ts';
 import { listenForOutcomes } from './outcomes.ts';
@@ -12,14 +13,6 @@ import { createOrderCommands } from './order-commands.ts';
 import { createOrderReader } from './order-reader.ts';
 import { createPlacing } from './placing.ts';
 import { createPriceMemory } from './price-memory.ts';
-import { authEndpoints } from './routes/auth.ts';
-import { healthEndpoints } from './routes/health.ts';
-import { inventoryEndpoints } from './routes/inventory.ts';
-import { orderEndpoints } from './routes/orders.ts';
-import { paymentEndpoints } from './routes/payments.ts';
-import { productEndpoints } from './routes/products.ts';
-import { returnEndpoints } from './routes/returns.ts';
-import { shipmentEndpoints } from './routes/shipments.ts';
 import { createServer } from './server.ts';
 import { createStarting, startAlone } from './starting.ts';
 import { accessTokens } from './tokens.ts';
@@ -81,16 +74,16 @@ const readiness = readinessOf([
 ]);
 
 const app = createServer({
-  endpoints: [
-    ...authEndpoints({ db, tokens, loginLimitPerMinute: environment.LOGIN_LIMIT_PER_MINUTE }),
-    ...orderEndpoints({ db, load, place, commands }),
-    ...shipmentEndpoints({ db, load, commands, readWebhook: companies.readCarrierWebhook, logger }),
-    ...paymentEndpoints({ db, load, commands, sideflows, readWebhook: companies.readPaymentWebhook, logger }),
-    ...returnEndpoints({ db, load, sideflows }),
-    ...inventoryEndpoints({ db }),
-    ...productEndpoints({ db }),
-    ...healthEndpoints({ readiness, metrics: metrics.render }),
-  ],
+  endpoints: listEndpoints({
+    auth: { db, tokens, loginLimitPerMinute: environment.LOGIN_LIMIT_PER_MINUTE },
+    orders: { db, load, place, commands },
+    shipments: { db, load, commands, readWebhook: companies.readCarrierWebhook, logger },
+    payments: { db, load, commands, sideflows, readWebhook: companies.readPaymentWebhook, logger },
+    returns: { db, load, sideflows },
+    inventory: { db },
+    products: { db },
+    health: { readiness, metrics: metrics.render },
+  }),
   tokens,
   measure: metrics.requests,
   logger,

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { type ErrorCode, ERRORS } from '../domain/errors.ts';
 
 /** Text that every store takes: well formed Unicode, no control characters, trimmed, not empty. */
 export const text = (max: number) =>
@@ -29,7 +30,8 @@ export const queryInteger = (min: number, max: number) =>
     .string()
     .regex(/^\d{1,16}$/, 'Write a whole number in digits')
     .transform(Number)
-    .pipe(z.int().min(min).max(max));
+    .pipe(z.int().min(min).max(max))
+    .meta({ type: 'integer', minimum: min, maximum: max });
 
 export const sku = z
   .string()
@@ -69,7 +71,7 @@ export const problem = z
     status: z.int(),
     detail: z.string(),
     instance: z.string(),
-    code: z.string(),
+    code: z.enum(Object.keys(ERRORS) as [ErrorCode]),
     requestId: z.string(),
     errors: z.array(z.object({ pointer: z.string(), detail: z.string() })).optional(),
   })
