@@ -2,7 +2,7 @@ import { extendZodWithOpenApi, OpenApiGeneratorV31, OpenAPIRegistry } from '@ast
 import { z } from 'zod';
 import { type ErrorCode, ERRORS } from '../domain/errors.ts';
 import type { Endpoint } from './endpoint.ts';
-import { HEADER_PATTERNS } from './preconditions.ts';
+import { HEADER_SCHEMAS } from './preconditions.ts';
 import { problem } from './schemas.ts';
 
 extendZodWithOpenApi(z);
@@ -31,9 +31,8 @@ export function describeApi(endpoints: Endpoint[]) {
 
 function describe(definition: Endpoint): Parameters<OpenAPIRegistry['registerPath']>[0] {
   const headers = Object.entries(definition.headers ?? {}).map(([name, { description, required }]) => {
-    const pattern = HEADER_PATTERNS[name];
-    const text = pattern ? z.string().regex(pattern) : z.string();
-    const schema = text.meta({ description, param: { name, in: 'header' } });
+    const form = HEADER_SCHEMAS[name] ?? z.string();
+    const schema = form.meta({ description, param: { name, in: 'header' } });
     return [name, required ? schema : schema.optional()] as const;
   });
   const isPublic = definition.access === 'public';

@@ -1,14 +1,15 @@
 import { createHash } from 'node:crypto';
 import type { Request, Response } from 'express';
+import { z } from 'zod';
 import { OrderPlatformError } from '../domain/errors.ts';
 
 const IF_MATCH = /^(W\/)?"[^"]*"$/;
 const IDEMPOTENCY_KEY = /^[\x21-\x7e]([\x20-\x7e]{0,253}[\x21-\x7e])?$/;
 
-/** How the headers look that are refused where they look otherwise, for the description of the API. */
-export const HEADER_PATTERNS: Record<string, RegExp> = {
-  'If-Match': IF_MATCH,
-  'Idempotency-Key': IDEMPOTENCY_KEY,
+/** The headers that are refused where they do not look like this, for the description of the API. */
+export const HEADER_SCHEMAS: Record<string, z.ZodType> = {
+  'If-Match': z.union([z.literal('*'), z.string().regex(IF_MATCH)]),
+  'Idempotency-Key': z.string().regex(IDEMPOTENCY_KEY),
 };
 
 /** The strong ETag of a version. */

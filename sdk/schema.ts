@@ -1491,7 +1491,7 @@ export interface operations {
             query?: never;
             header?: {
                 /** @description Only if the order is still at this version (its ETag) */
-                "If-Match"?: string;
+                "If-Match"?: "*" | string;
                 /** @description `wait=<seconds>` (default 10, at most 30) or `respond-async` */
                 Prefer?: string;
             };
@@ -1610,7 +1610,7 @@ export interface operations {
             query?: never;
             header?: {
                 /** @description Only if the order is still at this version (its ETag) */
-                "If-Match"?: string;
+                "If-Match"?: "*" | string;
                 /** @description `wait=<seconds>` (default 10, at most 30) or `respond-async` */
                 Prefer?: string;
             };
@@ -1844,7 +1844,7 @@ export interface operations {
             query?: never;
             header?: {
                 /** @description Only if the order is still at this version (its ETag) */
-                "If-Match"?: string;
+                "If-Match"?: "*" | string;
                 /** @description `wait=<seconds>` (default 10, at most 30) or `respond-async` */
                 Prefer?: string;
                 /** @description Optional: cancelling twice has no second effect */
@@ -1998,7 +1998,7 @@ export interface operations {
                 /** @description Optional: the same key ships once */
                 "Idempotency-Key"?: string;
                 /** @description Only if the order is still at this version (its ETag) */
-                "If-Match"?: string;
+                "If-Match"?: "*" | string;
                 /** @description `wait=<seconds>` (default 10, at most 30) or `respond-async` */
                 Prefer?: string;
             };
@@ -2224,7 +2224,7 @@ export interface operations {
             query?: never;
             header?: {
                 /** @description Only if the order is still at this version (its ETag) */
-                "If-Match"?: string;
+                "If-Match"?: "*" | string;
                 /** @description `wait=<seconds>` (default 10, at most 30) or `respond-async` */
                 Prefer?: string;
             };
@@ -2365,7 +2365,7 @@ export interface operations {
                 /** @description Optional: the same key ships once */
                 "Idempotency-Key"?: string;
                 /** @description Only if the order is still at this version (its ETag) */
-                "If-Match"?: string;
+                "If-Match"?: "*" | string;
                 /** @description `wait=<seconds>` (default 10, at most 30) or `respond-async` */
                 Prefer?: string;
             };
@@ -2688,7 +2688,7 @@ export interface operations {
             query?: never;
             header?: {
                 /** @description Only if the order is still at this version (its ETag) */
-                "If-Match"?: string;
+                "If-Match"?: "*" | string;
                 /** @description `wait=<seconds>` (default 10, at most 30) or `respond-async` */
                 Prefer?: string;
                 /** @description Optional: the same key refunds once */
@@ -2937,7 +2937,7 @@ export interface operations {
                 /** @description Optional: the same key counts once */
                 "Idempotency-Key"?: string;
                 /** @description Only if the order is still at this version (its ETag) */
-                "If-Match"?: string;
+                "If-Match"?: "*" | string;
             };
             path: {
                 id: string;
@@ -3768,7 +3768,7 @@ export interface operations {
             query?: never;
             header?: {
                 /** @description Only if the stock is still at this version (its ETag) */
-                "If-Match"?: string;
+                "If-Match"?: "*" | string;
             };
             path: {
                 sku: string;
