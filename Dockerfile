@@ -13,7 +13,7 @@ FROM ${NODE_IMAGE} AS build
 WORKDIR /app
 COPY package.json package-lock.json .npmrc ./
 RUN npm ci --ignore-scripts --no-audit --no-fund
-COPY tsconfig.json tsconfig.build.json ./
+COPY tsconfig.json tsconfig.build.json tsconfig.sdk.json ./
 COPY config config
 COPY domain domain
 COPY db db
@@ -22,6 +22,7 @@ COPY activities activities
 COPY client client
 COPY workflows workflows
 COPY api api
+COPY sdk sdk
 COPY workers workers
 RUN npm run build
 # What the compiler leaves behind: files the code reads as they are.

@@ -11,6 +11,7 @@ import { createCallers } from './callers.ts';
 import { createCarts } from './carts.ts';
 import { createCheckout } from './checkout.ts';
 import { createDirectPlacing } from './direct-placing.ts';
+import { listEndpoints } from './endpoints.ts';
 import { createEventFeed } from './event-feed.ts';
 import { createEventStreams } from './event-streams.ts';
 import { readinessOf } from './health.ts';
@@ -22,28 +23,8 @@ import { createOrderReader } from './order-reader.ts';
 import { createPasswords } from './passwords.ts';
 import { createPlacing } from './placing.ts';
 import { createPriceMemory } from './price-memory.ts';
-import { limitRequests } from './rate-limits.ts';
+import { limitLogins, limitRegistrations, limitRequests } from './rate-limits.ts';
 import { repeat } from './repeating.ts';
-import { apiKeyEndpoints } from './routes/api-keys.ts';
-import { authEndpoints } from './routes/auth.ts';
-import { customerAddressEndpoints } from './routes/customer-addresses.ts';
-import { customerEndpoints } from './routes/customers.ts';
-import { exportEndpoints } from './routes/exports.ts';
-import { cartEndpoints } from './routes/carts.ts';
-import { eventEndpoints } from './routes/events.ts';
-import { healthEndpoints } from './routes/health.ts';
-import { importEndpoints } from './routes/imports.ts';
-import { inventoryEndpoints } from './routes/inventory.ts';
-import { notificationTemplateEndpoints } from './routes/notification-templates.ts';
-import { notificationEndpoints } from './routes/notifications.ts';
-import { orderEndpoints } from './routes/orders.ts';
-import { paymentEndpoints } from './routes/payments.ts';
-import { preferencesEndpoints } from './routes/preferences.ts';
-import { productEndpoints } from './routes/products.ts';
-import { returnEndpoints } from './routes/returns.ts';
-import { shipmentEndpoints } from './routes/shipments.ts';
-import { webhookDeliveryEndpoints } from './routes/webhook-deliveries.ts';
-import { webhookEndpointEndpoints } from './routes/webhook-endpoints.ts';
 import { createServer } from './server.ts';
 import { createSharedCounts } from './shared-counts.ts';
 import { createStarting, startAlone } from './starting.ts';
@@ -143,37 +124,37 @@ const { db: search } = connect(environment.DATABASE_URL, {
 });
 
 const app = createServer({
-  endpoints: [
-    ...authEndpoints({
+  endpoints: listEndpoints({
+    auth: {
       db,
       tokens,
       passwords,
-      counts,
-      loginLimitPerMinute: environment.LOGIN_LIMIT_PER_MINUTE,
-    }),
-    ...apiKeyEndpoints({ db, apiKeys }),
-    ...customerEndpoints({ db, passwords, forgetCaller: callers.forget }),
-    ...customerAddressEndpoints({ db }),
-    ...orderEndpoints({ db, load, place, commands }),
-    ...shipmentEndpoints({ db, load, commands, readWebhook: companies.readCarrierWebhook, logger }),
-    ...paymentEndpoints({ db, load, commands, sideflows, readWebhook: companies.readPaymentWebhook, logger }),
-    ...returnEndpoints({ db, load, sideflows }),
-    ...inventoryEndpoints({ db }),
-    ...productEndpoints({ db, search }),
-    ...importEndpoints({ db, sideflows, logger }),
-    ...exportEndpoints({ db }),
-    ...cartEndpoints({ carts, checkOut }),
-    ...notificationEndpoints({ db, render: parts.renderMessage, wakePump: pump.wake }),
-    ...notificationTemplateEndpoints({ render: parts.renderMessage }),
-    ...preferencesEndpoints({ db }),
-    ...eventEndpoints({ db, load, streams, callers }),
-    ...webhookEndpointEndpoints({
+      limitLogins: limitLogins(counts, environment.LOGIN_LIMIT_PER_MINUTE),
+      limitRegistrations: limitRegistrations(counts, environment.LOGIN_LIMIT_PER_MINUTE),
+    },
+    apiKeys: { db, apiKeys },
+    customers: { db, passwords, forgetCaller: callers.forget },
+    customerAddresses: { db },
+    orders: { db, load, place, commands },
+    shipments: { db, load, commands, readWebhook: companies.readCarrierWebhook, logger },
+    payments: { db, load, commands, sideflows, readWebhook: companies.readPaymentWebhook, logger },
+    returns: { db, load, sideflows },
+    inventory: { db },
+    products: { db, search },
+    imports: { db, sideflows, logger },
+    exports: { db },
+    carts: { carts, checkOut },
+    notifications: { db, render: parts.renderMessage, wakePump: pump.wake },
+    notificationTemplates: { render: parts.renderMessage },
+    preferences: { db },
+    events: { db, load, streams, callers },
+    webhookEndpoints: {
       db,
       objectionTo: (url) => objectionTo(url, { allowPrivate: environment.WEBHOOK_ALLOW_PRIVATE }),
-    }),
-    ...webhookDeliveryEndpoints({ db }),
-    ...healthEndpoints({ readiness, metrics: metrics.render }),
-  ],
+    },
+    webhookDeliveries: { db },
+    health: { readiness, metrics: metrics.render },
+  }),
   callers,
   limit: limitRequests(counts, environment.RATE_LIMIT_PER_MINUTE),
   measure: metrics.requests,

@@ -73,7 +73,7 @@ export const replayNotifications = z
 export const preferences = z
   .strictObject({
     channels: z.strictObject({ email: z.boolean(), sms: z.boolean(), push: z.boolean() }),
-    phone: phone.optional(),
+    phone: phone.optional().meta({ description: 'Where SMS go; without it none are sent' }),
     quietHours: z
       .strictObject({
         start: clock,
@@ -82,9 +82,5 @@ export const preferences = z
       })
       .optional(),
     language: z.enum(LANGUAGES),
-  })
-  .refine(({ channels, phone: number }) => !channels.sms || number !== undefined, {
-    path: ['phone'],
-    message: 'SMS need a phone number',
   })
   .meta({ id: 'NotificationPreferences' });

@@ -2,6 +2,7 @@ import { extendZodWithOpenApi, OpenApiGeneratorV31, OpenAPIRegistry } from '@ast
 import { z } from 'zod';
 import { type ErrorCode, ERRORS } from '../domain/errors.ts';
 import type { Endpoint } from './endpoint.ts';
+import { HEADER_SCHEMAS } from './preconditions.ts';
 import { problem } from './schemas.ts';
 
 extendZodWithOpenApi(z);
@@ -30,7 +31,8 @@ export function describeApi(endpoints: Endpoint[]) {
 
 function describe(definition: Endpoint): Parameters<OpenAPIRegistry['registerPath']>[0] {
   const headers = Object.entries(definition.headers ?? {}).map(([name, { description, required }]) => {
-    const schema = z.string().meta({ description, param: { name, in: 'header' } });
+    const form = HEADER_SCHEMAS[name] ?? z.string();
+    const schema = form.meta({ description, param: { name, in: 'header' } });
     return [name, required ? schema : schema.optional()] as const;
   });
   const { access } = definition;

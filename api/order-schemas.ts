@@ -51,7 +51,7 @@ export const changeShipment = z
     trackingNumber: text(100).optional(),
   })
   .refine((change) => Object.keys(change).length > 0, 'Name a status, a trackingNumber, or both')
-  .meta({ id: 'ChangeShipment' });
+  .meta({ id: 'ChangeShipment', minProperties: 1 });
 
 const someUnits = z.array(z.object({ lineId: z.guid(), quantity: z.int() }));
 
@@ -125,7 +125,7 @@ const orderLine = z.object({
 export const changeOrder = z
   .strictObject({ shippingAddress: address.optional(), note: prose(2000).nullable().optional() })
   .refine((change) => Object.keys(change).length > 0, 'Name a shippingAddress, a note, or both')
-  .meta({ id: 'ChangeOrder' });
+  .meta({ id: 'ChangeOrder', minProperties: 1 });
 
 /** An order, as every endpoint answers it. */
 export const order = z

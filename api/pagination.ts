@@ -5,7 +5,7 @@ import { queryInteger, timestamp } from './schemas.ts';
 
 /** The query parameters of every list. */
 export const pageQuery = {
-  limit: queryInteger(1, 100).default(25),
+  limit: queryInteger(1, 100).default(25).meta({ default: 25 }),
   cursor: z.string().max(1000).optional(),
 };
 

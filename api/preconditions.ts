@@ -1,6 +1,16 @@
 import { createHash } from 'node:crypto';
 import type { Request, Response } from 'express';
+import { z } from 'zod';
 import { OrderPlatformError } from '../domain/errors.ts';
+
+const IF_MATCH = /^(W\/)?"[^"]*"$/;
+const IDEMPOTENCY_KEY = /^[\x21-\x7e]([\x20-\x7e]{0,253}[\x21-\x7e])?$/;
+
+/** The headers that are refused where they do not look like this, for the description of the API. */
+export const HEADER_SCHEMAS: Record<string, z.ZodType> = {
+  'If-Match': z.union([z.literal('*'), z.string().regex(IF_MATCH)]),
+  'Idempotency-Key': z.string().regex(IDEMPOTENCY_KEY),
+};
 
 /** The strong ETag of a version. */
 export const etagOf = (version: number): string => `"${version}"`;
@@ -12,7 +22,7 @@ export const etagOf = (version: number): string => `"${version}"`;
 export function readIfMatch(request: Request): number | undefined {
   const header = request.headers['if-match'];
   if (header === undefined || header.trim() === '*') return undefined;
-  if (!/^(W\/)?"[^"]*"$/.test(header.trim())) {
+  if (!IF_MATCH.test(header.trim())) {
     throw new OrderPlatformError('invalid_header', 'If-Match takes one entity tag, for example "3".');
   }
   const version = header.trim().match(/^"(0|[1-9]\d{0,8})"$/)?.[1];
@@ -46,7 +56,7 @@ export function readPreferredWait(request: Request): number {
 export function readIdempotencyKey(request: Request): string | undefined {
   const key = request.headers['idempotency-key'];
   if (key === undefined) return undefined;
-  if (typeof key !== 'string' || !/^[\x20-\x7e]{1,255}$/.test(key)) {
+  if (typeof key !== 'string' || !IDEMPOTENCY_KEY.test(key)) {
     throw new OrderPlatformError(
       'invalid_idempotency_key',
       'An Idempotency-Key has 1 to 255 printable ASCII characters.',

@@ -43,6 +43,20 @@ export const problemHandler =
     else sendProblem(request, response, error);
   };
 
+/** Answers OPTIONS with `Allow`, for a path that has methods. */
+export const answerOptions =
+  (methodsOf: (path: string) => string[]): RequestHandler =>
+  (request, response, next) => {
+    const methods = methodsOf(request.path);
+    if (methods.length === 0) next();
+    else response.status(204).setHeader('Allow', allowOf(methods)).end();
+  };
+
+const allowOf = (methods: string[]): string =>
+  [...new Set(methods.flatMap((method) => (method === 'get' ? ['GET', 'HEAD'] : method.toUpperCase())))].join(
+    ', ',
+  );
+
 /** Answers 405 with `Allow` for a path that knows other methods, else 404. */
 export const noSuchRoute =
   (methodsOf: (path: string) => string[]): RequestHandler =>
@@ -56,9 +70,7 @@ export const noSuchRoute =
       );
       return;
     }
-    const allowed = [
-      ...new Set(methods.flatMap((method) => (method === 'get' ? ['GET', 'HEAD'] : method.toUpperCase()))),
-    ].join(', ');
+    const allowed = allowOf(methods);
     response.setHeader('Allow', allowed);
     sendProblem(
       request,

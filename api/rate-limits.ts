@@ -32,11 +32,26 @@ interface Attempt {
   forgive(): void;
 }
 
-/**
- * Counts the attempts at something under a key, at most `limit` a minute; one more is `rate_limited`, and the answer says
- * when to come back.
- */
-export function limitAttempts(counts: SharedCounts, name: string, limit: number, detail: string) {
+/** Counts an attempt under a key; throws `rate_limited` where there were too many, and says when to come back. */
+export type AttemptLimit = (request: Request, response: Response, key: string) => Promise<Attempt>;
+
+/** At most `limit` failed logins of an account from an address in a minute. */
+export const limitLogins = (counts: SharedCounts, limit: number): AttemptLimit =>
+  limitAttempts(counts, 'logins', limit, 'Too many failed logins. Please wait a minute.');
+
+/** Registrations that are refused are told by address alone, which many people may share. */
+const REFUSED_REGISTRATIONS = 10;
+
+/** At most ten times as many refused registrations from an address in a minute as failed logins. */
+export const limitRegistrations = (counts: SharedCounts, loginLimit: number): AttemptLimit =>
+  limitAttempts(
+    counts,
+    'registrations',
+    loginLimit * REFUSED_REGISTRATIONS,
+    'Too many registrations of emails that have an account. Please wait a minute.',
+  );
+
+function limitAttempts(counts: SharedCounts, name: string, limit: number, detail: string): AttemptLimit {
   const store = counts.store(`${name} ${limit}`);
   const limiter = rateLimit({
     ...MINUTE,
@@ -46,7 +61,7 @@ export function limitAttempts(counts: SharedCounts, name: string, limit: number,
     keyGenerator: (_request, response) => response.locals.attempted as string,
     handler: refuse(detail),
   });
-  return async (request: Request, response: Response, key: string): Promise<Attempt> => {
+  return async (request, response, key) => {
     response.locals.attempted = key;
     let failure: unknown;
     await limiter(request, response, (error?: unknown) => {

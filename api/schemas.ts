@@ -1,4 +1,6 @@
 import { z } from 'zod';
+import { type ErrorCode, ERRORS } from '../domain/errors.ts';
+
 import { text } from '../domain/fields.ts';
 
 export { currency, money, prose, sku, text } from '../domain/fields.ts';
@@ -9,7 +11,8 @@ export const queryInteger = (min: number, max: number) =>
     .string()
     .regex(/^\d{1,16}$/, 'Write a whole number in digits')
     .transform(Number)
-    .pipe(z.int().min(min).max(max));
+    .pipe(z.int().min(min).max(max))
+    .meta({ type: 'integer', minimum: min, maximum: max });
 
 export const uuid = z.guid().transform((value) => value.toLowerCase());
 export const timestamp = z.iso.datetime({ offset: true });
@@ -32,7 +35,7 @@ export const problem = z
     status: z.int(),
     detail: z.string(),
     instance: z.string(),
-    code: z.string(),
+    code: z.enum(Object.keys(ERRORS) as [ErrorCode]),
     requestId: z.string(),
     errors: z.array(z.object({ pointer: z.string(), detail: z.string() })).optional(),
   })

@@ -9,7 +9,7 @@ import type { Logger } from 'pino';
 import type { Callers } from './callers.ts';
 import { type Endpoint, mount } from './endpoint.ts';
 import { describeApi } from './openapi.ts';
-import { noSuchRoute, problemHandler } from './problems.ts';
+import { answerOptions, noSuchRoute, problemHandler } from './problems.ts';
 import type { Caller } from './tokens.ts';
 
 export interface ServerOptions {
@@ -43,6 +43,8 @@ export function createServer(options: ServerOptions): Express {
   });
   app.use(logRequests(options.logger), options.measure);
 
+  const methodsOf = methodsByPath([...options.endpoints, ...PAGES]);
+  app.options('/*path', answerOptions(methodsOf));
   const router = Router({ caseSensitive: true, strict: true });
   for (const definition of options.endpoints) mount(router, options.callers, options.limit, definition);
   app.use(router);
@@ -59,7 +61,7 @@ export function createServer(options: ServerOptions): Express {
   });
   app.use('/docs', express.static(swaggerFolder, { redirect: false }));
 
-  app.use(noSuchRoute(methodsByPath([...options.endpoints, ...PAGES])));
+  app.use(noSuchRoute(methodsOf));
   app.use(problemHandler(options.logger));
   return app;
 }
@@ -78,13 +80,17 @@ const swaggerFolder = dirname(createRequire(import.meta.url).resolve('swagger-ui
 
 const PAGES = ['/openapi.json', '/docs', '/docs/'].map((path) => ({ method: 'get' as const, path }));
 
-/** Which methods the endpoints have at a path. */
+/** Which methods the endpoints have at a path; a path that is named as it is means no parameter. */
 function methodsByPath(endpoints: Pick<Endpoint, 'method' | 'path'>[]): (path: string) => string[] {
   const patterns = endpoints.map(({ method, path }) => ({
     method,
     pattern: new RegExp(`^${path.replaceAll(/:\w+/g, '[^/]+')}$`),
   }));
-  return (path) => patterns.filter(({ pattern }) => pattern.test(path)).map(({ method }) => method);
+  return (path) => {
+    const named = endpoints.filter((endpoint) => endpoint.path === path);
+    const found = named.length > 0 ? named : patterns.filter(({ pattern }) => pattern.test(path));
+    return found.map(({ method }) => method);
+  };
 }
 
 const logRequests =

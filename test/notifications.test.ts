@@ -252,7 +252,6 @@ describe('preferences', () => {
       { ...good, channels: { ...good.channels, email: 1 } },
       '/channels/email',
     ],
-    ['SMS without a phone', { ...good, channels: { ...good.channels, sms: true } }, '/phone'],
     ['a phone that is none', { ...good, phone: '555 0100' }, '/phone'],
     ['a time zone that is none', quiet({ timeZone: 'Mars/Olympus' }), '/quietHours/timeZone'],
     ['a time that is none', quiet({ start: '24:00' }), '/quietHours/start'],

@@ -12,8 +12,7 @@ import { mergeVisitorsCart } from '../cart-owner.ts';
 import { type Endpoint, endpoint } from '../endpoint.ts';
 import type { Passwords } from '../passwords.ts';
 import { etagOf, markReplayed, readIdempotencyKey } from '../preconditions.ts';
-import { addressOf, limitAttempts } from '../rate-limits.ts';
-import type { SharedCounts } from '../shared-counts.ts';
+import { addressOf, type AttemptLimit } from '../rate-limits.ts';
 import {
   ACCESS_TOKEN_SECONDS,
   type AccessTokens,
@@ -23,8 +22,6 @@ import {
 } from '../tokens.ts';
 
 const REFRESH_TOKEN_DAYS = 30;
-/** Registrations that are refused are told by address alone, which many people may share. */
-const REFUSED_REGISTRATIONS = 10;
 
 const tokenPair = z
   .object({
@@ -46,24 +43,19 @@ export interface AuthDeps {
   db: Db;
   tokens: AccessTokens;
   passwords: Passwords;
-  counts: SharedCounts;
-  loginLimitPerMinute: number;
+  /** Failed logins, of an account from an address. */
+  limitLogins: AttemptLimit;
+  /** Registrations of emails that have an account, from an address. */
+  limitRegistrations: AttemptLimit;
 }
 
-export function authEndpoints({ db, tokens, passwords, counts, loginLimitPerMinute }: AuthDeps): Endpoint[] {
-  const limitLogins = limitAttempts(
-    counts,
-    'logins',
-    loginLimitPerMinute,
-    'Too many failed logins. Please wait a minute.',
-  );
-  const limitRegistrations = limitAttempts(
-    counts,
-    'registrations',
-    loginLimitPerMinute * REFUSED_REGISTRATIONS,
-    'Too many registrations of emails that have an account. Please wait a minute.',
-  );
-
+export function authEndpoints({
+  db,
+  tokens,
+  passwords,
+  limitLogins,
+  limitRegistrations,
+}: AuthDeps): Endpoint[] {
   /** The customer that this very request has registered before. Its password is told by its slow hash alone. */
   const registeredBefore = async (
     id: string,

@@ -160,7 +160,8 @@ export function inventoryEndpoints({ db }: { db: Db }): Endpoint[] {
             .int()
             .min(-1_000_000_000)
             .max(1_000_000_000)
-            .refine((delta) => delta !== 0, 'An adjustment by 0 changes nothing'),
+            .refine((delta) => delta !== 0, 'An adjustment by 0 changes nothing')
+            .meta({ not: { const: 0 } }),
           reason: text(500),
         })
         .meta({ id: 'AdjustStock' }),

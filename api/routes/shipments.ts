@@ -164,10 +164,11 @@ export function shipmentEndpoints({ db, load, commands, readWebhook, logger }: S
       answers: { 200: aShipment },
       problems: [...commandProblems, ...keyProblems],
       async handle({ params, body, caller, request, response }) {
+        const expectedVersion = readIfMatch(request);
         const before = await find(params.id, caller);
         const by = actorOf(caller);
         await onceById(db, { request, response, caller, body }, () =>
-          move(before, { status: 'delivered' }, by, waitOf(request), readIfMatch(request)),
+          move(before, { status: 'delivered' }, by, waitOf(request), expectedVersion),
         );
         response.json((await find(params.id, caller)).found);
       },

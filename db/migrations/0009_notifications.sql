@@ -11,7 +11,6 @@ create table messaging.preferences (
   quiet_end text,
   time_zone text,
   updated_at timestamptz(3) not null default now(),
-  constraint sms_has_a_phone check (not sms or phone is not null),
   constraint quiet_hours_are_whole check (num_nulls(quiet_start, quiet_end, time_zone) in (0, 3))
 );
 

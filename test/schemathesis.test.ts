@@ -1,0 +1,101 @@
+import { execFile } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { orderOf } from './harness/http.ts';
+import { expectMoneyAddsUp, expectStockAddsUp } from './harness/invariants.ts';
+import { findSchemathesis } from './harness/schemathesis.ts';
+import { startStack, type TestStack } from './harness/stack.ts';
+
+let stack: TestStack;
+let schemathesis: Awaited<ReturnType<typeof findSchemathesis>>;
+let folder: string;
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'holdfast-schemathesis-'));
+  [stack, schemathesis] = await Promise.all([startStack(), findSchemathesis()]);
+  writeFileSync(join(folder, 'schemathesis.toml'), await configuration());
+}, 180_000);
+afterAll(async () => {
+  await expectStockAddsUp(stack.db);
+  await expectMoneyAddsUp(stack.db);
+  await stack.stop();
+  rmSync(folder, { recursive: true });
+});
+
+/** Half of the time it calls things that exist, and it knows what a schema cannot say. */
+async function configuration(): Promise<string> {
+  const { john, staff } = stack.tokens;
+  const place = () => stack.api.place(john, orderOf([{ sku: 'MOUSE-WL', quantity: 3 }]));
+  const [placed, shipped] = await Promise.all([place(), place()]);
+  const { body: shipment } = await stack.api.request('POST', `/v1/orders/${shipped.body.id}/shipments`, {
+    token: staff,
+    body: { carrier: 'UPS' },
+  });
+  await stack.api.request('POST', `/v1/shipments/${shipment.id}/deliver`, { token: staff });
+  const { body: returned } = await stack.api.request('POST', `/v1/orders/${shipped.body.id}/returns`, {
+    token: john,
+    body: { lines: [{ lineId: shipped.body.lines[0]!.id, quantity: 1 }], reason: 'too small' },
+  });
+  const things = {
+    orders: [placed.body.id, shipped.body.number],
+    shipments: [shipment.id],
+    returns: [returned.id],
+    skus: ['MOUSE-WL', 'LAPTOP-15', 'CONSOLE-LE'],
+  };
+  const dictionaries = Object.entries(things).map(
+    ([name, values]) => `${name} = { values = ${JSON.stringify(values)} }`,
+  );
+  const thing = (prefix: string, parameter: string, dictionary: string) => `
+[[operations]]
+include-path-regex = "^/v1/${prefix}/\\\\{"
+parameters = { "path.${parameter}" = { dictionary = "${dictionary}", probability = 0.5 } }
+`;
+  return `
+generation.max-examples = 5
+seed = 1
+continue-on-failure = true
+request-timeout = 40
+warnings = false
+
+# An If-Match may be stale.
+[checks.positive_data_acceptance]
+expected-statuses = ["2xx", 304, 401, 403, 404, 409, 412, 429]
+
+# A cursor is one that the list gave out.
+[[operations]]
+include-method = "GET"
+checks.positive_data_acceptance.expected-statuses = ["2xx", 304, 400, 401, 403, 404, 429]
+
+# What a body names may be unknown.
+[[operations]]
+include-path-regex = "^/v1/orders(/|$)"
+include-method = "POST"
+checks.positive_data_acceptance.expected-statuses = ["2xx", 401, 403, 404, 409, 412, 422, 429]
+
+[dictionaries]
+${dictionaries.join('\n')}
+${thing('orders', 'id', 'orders')}
+${thing('shipments', 'id', 'shipments')}
+${thing('returns', 'id', 'returns')}
+${thing('inventory', 'sku', 'skus')}
+${thing('products', 'sku', 'skus')}
+`;
+}
+
+test.for(['admin', 'staff', 'john', 'nobody'] as const)(
+  'schemathesis, as %s, finds nothing that /openapi.json does not say',
+  { timeout: 120_000 },
+  async (caller, { skip }) => {
+    if ('missing' in schemathesis) return skip(schemathesis.missing);
+    const { command } = schemathesis;
+    const token = caller === 'nobody' ? [] : ['--header', `Authorization: Bearer ${stack.tokens[caller]}`];
+    const args = ['-m', 'schemathesis.cli', 'run', `${stack.api.url}/openapi.json`, '--no-color', ...token];
+    const { code, output } = await new Promise<{ code: unknown; output: string }>((resolve) => {
+      execFile(command, args, { cwd: folder, maxBuffer: 64e6 }, (error, stdout, stderr) => {
+        resolve({ code: error?.code ?? 0, output: stdout + stderr });
+      });
+    });
+    expect(code, output).toBe(0);
+  },
+);
