@@ -73,6 +73,11 @@ include-path-regex = "^/v1/orders(/|$)"
 include-method = "POST"
 checks.positive_data_acceptance.expected-statuses = ["2xx", 401, 403, 404, 409, 412, 422, 429]
 
+# A stream that does not end.
+[[operations]]
+include-path = "/v1/events"
+enabled = false
+
 [dictionaries]
 ${dictionaries.join('\n')}
 ${thing('orders', 'id', 'orders')}
