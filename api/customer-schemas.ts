@@ -34,7 +34,7 @@ export const putCustomer = z.strictObject({ email, name: text(200) }).meta({ id:
 export const changeCustomer = z
   .strictObject({ email: email.optional(), name: text(200).optional() })
   .refine((change) => Object.keys(change).length > 0, 'Name an email, a name, or both')
-  .meta({ id: 'ChangeCustomer' });
+  .meta({ id: 'ChangeCustomer', minProperties: 1 });
 
 /** A customer, as every endpoint answers it. */
 export const customer = z
