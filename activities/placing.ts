@@ -58,10 +58,9 @@ export function createPlacing({ db, placeOrder, paymentProvider: provider, follo
     async placeAhead(order: PlacedOrder, claimedUntil: Date, started: Promise<unknown>): Promise<boolean> {
       const placing = placeOrder({ order, provider, cancellation: null, word: { claimedUntil } });
       const following = Promise.all([placing, started]).then(([placed]) => placed && follow(placed));
-      begun.set(
-        order.orderId,
-        following.catch(() => undefined),
-      );
+      const result = following.catch(() => undefined);
+      // Of those that ask for one order at once, the first has begun it.
+      if (!begun.has(order.orderId)) begun.set(order.orderId, result);
       return (await placing) !== undefined;
     },
   };
