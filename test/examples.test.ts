@@ -3,6 +3,8 @@ import { createInterface } from 'node:readline';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { EXAMPLE_WEBHOOK_SECRET } from '../config/env.ts';
 import { signMockWebhook } from '../providers/webhooks/standard-webhooks.ts';
+import { freePort } from '../dev/ports.ts';
+import { orderOf } from './harness/http.ts';
 import { startStack, type TestStack } from './harness/stack.ts';
 import { eventually } from './harness/wait.ts';
 
@@ -33,8 +35,9 @@ async function run(name: string): Promise<string> {
 
 const ordersOf = () => stack.db.selectFrom('ordering.orders').select(['number', 'status']).execute();
 
-test('the storefront orders once, is told of a wrong price, and cancels', async () => {
+test('the storefront registers, checks out once, is told of a wrong price, and cancels', async () => {
   const output = await run('storefront');
+  expect(output).toMatch(/^The cart: 1 x \S/m);
   const [, number] = output.match(/^Order (\S+) is confirmed/m)!;
   expect(output).toContain(`Sent again, it is order ${number}`);
   expect(output).toContain('price_changed');
@@ -50,6 +53,29 @@ test('the warehouse ships and delivers what waits', async () => {
   expect(output).toContain(`Order ${number} is delivered`);
   expect(output).toMatch(/: \d+ on hand, 0 reserved$/m);
   expect(await ordersOf()).toContainEqual({ number, status: 'delivered' });
+});
+
+test('the webhook receiver hears of an order', async () => {
+  const port = await freePort();
+  const body = { url: `http://127.0.0.1:${port}/`, eventTypes: ['order.*'] };
+  const endpoint = await stack.api.request('POST', '/v1/webhook-endpoints', {
+    token: stack.tokens.admin,
+    body,
+  });
+  const receiver = start('webhook-receiver', { PORT: String(port), WEBHOOK_SECRET: endpoint.body.secret });
+  try {
+    await eventually('the receiver listens', () => receiver.lines[0]);
+    const { body: order } = await stack.api.place(
+      stack.tokens.john,
+      orderOf([{ sku: 'MOUSE-WL', quantity: 1 }]),
+    );
+    await eventually('the receiver hears of the order', () =>
+      receiver.lines.find((line) => line.startsWith('order.confirmed') && line.includes(order.id)),
+    );
+  } finally {
+    receiver.stop();
+  }
+  expect(await receiver.ended).toBe(0);
 });
 
 test('the webhook receiver prints what is signed, once, and refuses the rest', async () => {
