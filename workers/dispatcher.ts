@@ -1,4 +1,3 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import pLimit from 'p-limit';
 import type { Logger } from 'pino';
 import { isTemporalUnavailable } from '../client/calls.ts';
@@ -7,6 +6,7 @@ import { type Db, isDatabaseUnavailable } from '../db/connect.ts';
 import { findOrder } from '../db/orders.ts';
 import { claimWaiting, settleClaim } from '../db/outbox.ts';
 import type { PlacedOrder } from '../domain/order.ts';
+import { startRounds } from './rounds.ts';
 
 /** Tells the workflows of orders that were placed or cancelled without them, the oldest first. */
 export interface Dispatcher {
@@ -48,10 +48,7 @@ export function startDispatcher({
   isBurst,
 }: DispatcherOptions): Dispatcher {
   const slots = pLimit(CONCURRENCY);
-  const ending = new AbortController();
   let behind = false;
-  let failing = false;
-  let rest = new AbortController();
 
   /** Starts the workflow; where that was done before it may still not know that the order is cancelled. */
   const tell = async (accepted: PlacedOrder): Promise<void> => {
@@ -61,7 +58,7 @@ export function startDispatcher({
   };
 
   /** Tells one batch; false where nothing more is to be done for now. */
-  const dispatch = async (): Promise<boolean> => {
+  const dispatch = async (ending: AbortSignal): Promise<boolean> => {
     slots.concurrency = isBurst() ? CONCURRENCY_IN_BURST : CONCURRENCY;
     const limit = isBurst() ? CONCURRENCY : BATCH;
     const claim = await claimWaiting(db, { limit, seconds: CLAIM_SECONDS, minAgeSeconds });
@@ -72,10 +69,10 @@ export function startDispatcher({
     let failure: unknown;
     await Promise.all(
       claim.orders.map((accepted) =>
-        slots(() => (ending.signal.aborted || failure ? Promise.reject(failure) : tell(accepted))).then(
+        slots(() => (ending.aborted || failure ? Promise.reject(failure) : tell(accepted))).then(
           () => told.push(accepted.orderId),
           (error: unknown) => {
-            if (ending.signal.aborted || isOutage(error)) {
+            if (ending.aborted || isOutage(error)) {
               failure ??= error;
               untold.push(accepted.orderId);
               return;
@@ -94,32 +91,13 @@ export function startDispatcher({
     return true;
   };
 
-  const run = async (): Promise<void> => {
-    while (!ending.signal.aborted) {
-      rest = new AbortController();
-      let pause = LOOK_EVERY_MS;
-      try {
-        if (await dispatch()) pause = 0;
-        if (failing) logger.info('The workflows of waiting orders can be told again');
-        failing = false;
-      } catch (error) {
-        pause = RETRY_MS;
-        if (!failing || !isOutage(error))
-          logger.warn({ err: error }, 'The workflows of waiting orders cannot be told');
-        failing = true;
-      }
-      const signal = failing ? ending.signal : AbortSignal.any([ending.signal, rest.signal]);
-      if (pause > 0) await delay(pause, undefined, { signal }).catch(() => undefined);
-    }
-  };
-  const running = run();
-
-  return {
-    wake: () => rest.abort(),
-    isBehind: () => behind,
-    async stop() {
-      ending.abort();
-      await running;
-    },
-  };
+  const { wake, stop } = startRounds({
+    round: async (ending) => ((await dispatch(ending)) ? 0 : LOOK_EVERY_MS),
+    retryMs: RETRY_MS,
+    isOutage,
+    logger,
+    failed: 'The workflows of waiting orders cannot be told',
+    recovered: 'The workflows of waiting orders can be told again',
+  });
+  return { wake, stop, isBehind: () => behind };
 }

@@ -1,4 +1,3 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import pLimit from 'p-limit';
 import type { Logger } from 'pino';
 import type { NotificationSender } from '../activities/notification-sender.ts';
@@ -7,6 +6,7 @@ import type { SideWorkflows } from '../client/side-workflows.ts';
 import { type Db, isDatabaseUnavailable } from '../db/connect.ts';
 import { claimDue, type NotificationToSend, takeBack } from '../db/notifications.ts';
 import { type Channel, CHANNELS } from '../domain/notifications.ts';
+import { startRounds } from './rounds.ts';
 
 /** Sends the notifications that no order's workflow sends itself, as soon as they are due. */
 export interface NotificationPump {
@@ -44,11 +44,8 @@ export function startNotificationPump({
   logger,
   isBurst,
 }: NotificationPumpOptions): NotificationPump {
-  const ending = new AbortController();
   const inFlight: Record<Channel, Set<Promise<void>>> = { email: new Set(), sms: new Set(), push: new Set() };
   const slots = { email: pLimit(CONCURRENCY), sms: pLimit(CONCURRENCY), push: pLimit(CONCURRENCY) };
-  let rest = new AbortController();
-  let failing = false;
 
   /** One try here; where it fails its workflow keeps trying. Never throws: another one finds what is left. */
   const send = async (notification: NotificationToSend): Promise<void> => {
@@ -78,7 +75,7 @@ export function startNotificationPump({
       for (const notification of due) {
         const sending = slots[channel](() => send(notification)).finally(() => {
           inFlight[channel].delete(sending);
-          if (isFull && inFlight[channel].size <= places[channel] / 2) rest.abort();
+          if (isFull && inFlight[channel].size <= places[channel] / 2) rounds.wake();
         });
         inFlight[channel].add(sending);
       }
@@ -86,31 +83,19 @@ export function startNotificationPump({
     return claimed.length > 0;
   };
 
-  const run = async (): Promise<void> => {
-    while (!ending.signal.aborted) {
-      rest = new AbortController();
-      let pause = LOOK_EVERY_MS;
-      try {
-        if (await pump()) pause = LOOK_AGAIN_MS;
-        if (failing) logger.info('Notifications that are due can be read again');
-        failing = false;
-      } catch (error) {
-        if (!failing || !isDatabaseUnavailable(error))
-          logger.warn({ err: error }, 'Notifications that are due cannot be read');
-        failing = true;
-      }
-      const signal = failing ? ending.signal : AbortSignal.any([ending.signal, rest.signal]);
-      await delay(pause, undefined, { signal }).catch(() => undefined);
-    }
-    await Promise.all(Object.values(inFlight).flatMap((sending) => [...sending]));
-  };
-  const running = run();
-
+  const rounds = startRounds({
+    round: async () => ((await pump()) ? LOOK_AGAIN_MS : LOOK_EVERY_MS),
+    retryMs: LOOK_EVERY_MS,
+    isOutage: isDatabaseUnavailable,
+    logger,
+    failed: 'Notifications that are due cannot be read',
+    recovered: 'Notifications that are due can be read again',
+  });
   return {
-    wake: () => rest.abort(),
+    wake: rounds.wake,
     async stop() {
-      ending.abort();
-      await running;
+      await rounds.stop();
+      await Promise.all(Object.values(inFlight).flatMap((sending) => [...sending]));
     },
   };
 }

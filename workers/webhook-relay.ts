@@ -1,4 +1,3 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import pLimit from 'p-limit';
 import type { Logger } from 'pino';
 import { isTemporalUnavailable } from '../client/calls.ts';
@@ -6,6 +5,7 @@ import type { SideWorkflows } from '../client/side-workflows.ts';
 import { type Db, isDatabaseUnavailable } from '../db/connect.ts';
 import { claimDeliveries, settleDeliveries } from '../db/webhook-deliveries.ts';
 import { fanOut, findWork } from '../db/webhook-fanout.ts';
+import { startRounds } from './rounds.ts';
 
 /** Makes deliveries of the recorded events, and tells their workflows. */
 export interface WebhookRelay {
@@ -30,8 +30,6 @@ const isOutage = (error: unknown): boolean => isTemporalUnavailable(error) || is
 
 export function startWebhookRelay({ db, deliver, logger }: WebhookRelayOptions): WebhookRelay {
   const slots = pLimit(CONCURRENCY);
-  const ending = new AbortController();
-  let failing = false;
 
   /** Tells the workflows of one batch of deliveries. */
   const handOver = async (): Promise<void> => {
@@ -59,29 +57,18 @@ export function startWebhookRelay({ db, deliver, logger }: WebhookRelayOptions):
     if (failure) throw failure;
   };
 
-  const run = async (): Promise<void> => {
-    while (!ending.signal.aborted) {
-      let pause = LOOK_EVERY_MS;
-      try {
-        const work = await findWork(db);
-        if (work.events) await fanOut(db);
-        if (work.deliveries) await handOver();
-        if (failing) logger.info('Webhooks go out again');
-        failing = false;
-      } catch (error) {
-        pause = RETRY_MS;
-        if (!failing || !isOutage(error)) logger.warn({ err: error }, 'Webhooks cannot go out');
-        failing = true;
-      }
-      await delay(pause, undefined, { signal: ending.signal }).catch(() => undefined);
-    }
-  };
-  const running = run();
-
-  return {
-    async stop() {
-      ending.abort();
-      await running;
+  const { stop } = startRounds({
+    async round() {
+      const work = await findWork(db);
+      if (work.events) await fanOut(db);
+      if (work.deliveries) await handOver();
+      return LOOK_EVERY_MS;
     },
-  };
+    retryMs: RETRY_MS,
+    isOutage,
+    logger,
+    failed: 'Webhooks cannot go out',
+    recovered: 'Webhooks go out again',
+  });
+  return { stop };
 }

@@ -1,0 +1,55 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Logger } from 'pino';
+
+/** Work that is done again and again, one round after the other. */
+export interface Rounds {
+  /** Begins the next round now, unless the last one failed. */
+  wake(): void;
+  /** Ends after the round that has begun. */
+  stop(): Promise<void>;
+}
+
+export interface RoundsOptions {
+  /** Answers with how long to rest after it. `ending` is aborted as soon as there is to be no other one. */
+  round(ending: AbortSignal): Promise<number>;
+  /** How long to rest after one that failed. */
+  retryMs: number;
+  /** Whether a failure may last, so that it is logged once. */
+  isOutage(error: unknown): boolean;
+  logger: Logger;
+  /** What the log says of a failure, and of the first round that goes well after it. */
+  failed: string;
+  recovered: string;
+}
+
+export function startRounds({ round, retryMs, isOutage, logger, failed, recovered }: RoundsOptions): Rounds {
+  const ending = new AbortController();
+  let rest = new AbortController();
+  let failing = false;
+
+  const run = async (): Promise<void> => {
+    while (!ending.signal.aborted) {
+      rest = new AbortController();
+      let pause = retryMs;
+      try {
+        pause = await round(ending.signal);
+        if (failing) logger.info(recovered);
+        failing = false;
+      } catch (error) {
+        if (!failing || !isOutage(error)) logger.warn({ err: error }, failed);
+        failing = true;
+      }
+      const signal = failing ? ending.signal : AbortSignal.any([ending.signal, rest.signal]);
+      if (pause > 0) await delay(pause, undefined, { signal }).catch(() => undefined);
+    }
+  };
+  const running = run();
+
+  return {
+    wake: () => rest.abort(),
+    async stop() {
+      ending.abort();
+      await running;
+    },
+  };
+}
