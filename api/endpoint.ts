@@ -122,10 +122,11 @@ export function mount(router: Router, callers: Callers, limit: RequestHandler, d
       : definition.stream
         ? [requireType(definition.stream)]
         : [];
+  const query = definition.query?.strict();
   const handle: RequestHandler = async (request, response) => {
     await definition.handle({
       params: definition.params && parseParams(definition.params, request.params),
-      query: definition.query && parseQuery(definition.query, request.query),
+      query: query && parseQuery(query, request.query),
       body: definition.body && parseBody(definition, request.body),
       caller: response.locals.caller as Caller,
       request,
@@ -169,7 +170,7 @@ function parseParams(schema: z.ZodObject, params: unknown): Record<string, unkno
 }
 
 function parseQuery(schema: z.ZodObject, query: unknown): Record<string, unknown> {
-  const result = schema.strict().safeParse(query);
+  const result = schema.safeParse(query);
   if (result.success) return result.data;
   const issue = result.error.issues[0]!;
   const name = issue.path.join('.') || (issue.code === 'unrecognized_keys' ? issue.keys.join(', ') : '');

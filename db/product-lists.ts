@@ -90,7 +90,7 @@ async function searching<T>(db: Db, q: string, find: (words: string) => Promise<
   const found = await find(written);
   if (found.length > 0) return found;
   const meant = await wordsAsMeant(db, q);
-  return meant === written ? [] : await find(meant);
+  return meant === '' ? [] : await find(meant);
 }
 
 const SORTED_BY = {
@@ -120,7 +120,7 @@ async function inOrder(
 }
 
 /** So many of the products that match are ranked, whichever are found first: what a common word costs is bounded. */
-export const MOST_RANKED = 200;
+export const MOST_RANKED = 100;
 
 async function byRelevance(
   db: Db,

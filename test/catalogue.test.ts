@@ -188,6 +188,16 @@ describe('a search', () => {
     expect(await search('walnut tablecloth bookshelf')).toEqual([]);
   });
 
+  test('finds the start of very many words, before another word', async () => {
+    const letters = [...'abcdefghijklmnopqrstuvwxyz'];
+    const description = letters.flatMap((one) => [`quirk${one}`, `quirk${one}s`]).join(' ');
+    const oddments = { name: 'Oddments', category: 'odd', price: 1, currency: 'USD' };
+    await ask('POST', '', { sku: 'S-6', ...oddments, description });
+    await ask('POST', '', { sku: 'S-7', ...oddments, description: 'quirkzs' });
+    expect(await search('quirk oddments')).toEqual(['S-6', 'S-7']);
+    expect(await search('quirk odments')).toEqual(['S-6', 'S-7']);
+  });
+
   test('is by sku, or by relevance: the name counts for more than the description', async () => {
     expect(await search('walnut')).toEqual(['S-1', 'S-2', 'S-3', 'S-4']);
     const best = await search('walnut', '&sort=relevance');
