@@ -189,7 +189,7 @@ describe('a search', () => {
   });
 
   test('finds the start of very many words, before another word', async () => {
-    const letters = [...'abcdefghijklmnopqrstuvwxyz'];
+    const letters = 'abcdefghijklmnopqrstuvwxyz'.split('');
     const description = letters.flatMap((one) => [`quirk${one}`, `quirk${one}s`]).join(' ');
     const oddments = { name: 'Oddments', category: 'odd', price: 1, currency: 'USD' };
     await ask('POST', '', { sku: 'S-6', ...oddments, description });
