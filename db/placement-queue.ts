@@ -13,16 +13,18 @@ interface Waiting {
 }
 
 /** More in one transaction hardly saves anything and makes the last one wait longer. */
-const MAX_BATCH = 64;
-/** A batch that takes longer waits for a lock that somebody holds. */
+const MAX_BATCH = 16;
+/** A batch that takes longer waits for a lock that somebody else holds. */
 const PATIENCE_MS = 250;
-const MAX_IN_FLIGHT = 4;
+/** One that works, and one behind it: if for the same stock, it is read and waits for the lock while the first commits. */
+const MAX_MOVING = 2;
+const MAX_IN_FLIGHT = 8;
 
 /**
- * Group commit: an order that comes while none is being placed is placed at once, alone; those that come meanwhile wait,
- * and are placed together, first come first served, in one transaction with a result for each. So orders for one hot item
- * share the lock on its stock and the commit, and nobody waits longer than for the batches before. Where one of those has
- * to wait for a lock itself, orders for other items pass it.
+ * Group commit: an order that comes while hardly any is being placed is placed at once, alone; those that come meanwhile
+ * wait, and are placed together, first come first served, in one transaction with a result for each. So orders for one hot
+ * item share the lock on its stock and the commit, and nobody waits longer than for the batches before. Where those have
+ * to wait for a lock that somebody else holds, orders for other items pass them.
  *
  * An order that Postgres refuses fails alone: its batch is placed again one by one.
  */
@@ -31,9 +33,9 @@ export function createPlacementQueue(db: Db): PlaceOrder {
   const inFlight = new Set<{ skus: Set<string>; stuck: boolean }>();
 
   const placeNext = (): void => {
-    const ahead = [...inFlight];
-    if (ahead.length === MAX_IN_FLIGHT || ahead.some(({ stuck }) => !stuck)) return;
-    const isFree = ({ skus }: Waiting) => !skus.some((sku) => ahead.some((flight) => flight.skus.has(sku)));
+    const stuck = [...inFlight].filter((flight) => flight.stuck);
+    if (inFlight.size === MAX_IN_FLIGHT || inFlight.size - stuck.length === MAX_MOVING) return;
+    const isFree = ({ skus }: Waiting) => !skus.some((sku) => stuck.some((flight) => flight.skus.has(sku)));
     const batch = waiting.filter(isFree).slice(0, MAX_BATCH);
     if (batch.length === 0) return;
     waiting = waiting.filter((one) => !batch.includes(one));
