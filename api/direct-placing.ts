@@ -7,11 +7,13 @@ import type { OrderStatus } from '../domain/states.ts';
 export interface DirectPlacing {
   /** Places an order and leaves word for its workflow, both or neither; undefined where it was placed before. */
   place(accepted: PlacedOrder): Promise<StepTaken | undefined>;
-  /** Whether so many orders are just being placed that whatever can wait should. */
+  /** Whether so many orders are being placed, or were a moment ago, that whatever can wait should. */
   isBurst(): boolean;
 }
 
 const BURST = 8;
+/** So long after so many were under way more are expected. */
+const BURST_LASTS_MS = 250;
 
 export function createDirectPlacing(deps: {
   placeOrder: PlaceOrder;
@@ -21,10 +23,12 @@ export function createDirectPlacing(deps: {
   wakeDispatcher(): void;
 }): DirectPlacing {
   let underWay = 0;
+  let burstEndsAt = 0;
   return {
-    isBurst: () => underWay >= BURST,
+    isBurst: () => performance.now() < burstEndsAt,
     async place(order) {
       underWay += 1;
+      if (underWay >= BURST) burstEndsAt = performance.now() + BURST_LASTS_MS;
       try {
         const { provider } = deps;
         const placed = await deps.placeOrder({
