@@ -109,9 +109,9 @@ export function statusOf(order: Order): string {
 export const hasEnded = (order: Order): boolean =>
   ['rejected', 'cancelled', 'delivered'].includes(statusOf(order));
 
-export function paymentStatusOf({ payment, captured, refunded, lines }: Order): string {
+export function paymentStatusOf({ payment, captured, refunded, waived, lines }: Order): string {
   if (captured > 0 && refunded > 0) return refunded < captured ? 'partially_refunded' : 'refunded';
-  const payable = sum(lines, (line) => line.price * (line.quantity - line.cancelled));
+  const payable = sum(lines, (line) => line.price * (line.quantity - line.cancelled)) - waived;
   if (captured > 0) return captured < payable ? 'partially_captured' : 'captured';
   return { none: 'none', awaited: 'none', authorized: 'authorized', declined: 'failed', voided: 'voided' }[
     payment
