@@ -1,12 +1,11 @@
 import pLimit from 'p-limit';
 import type { Logger } from 'pino';
-import { isTemporalUnavailable } from '../client/calls.ts';
 import type { OrderWorkflows } from '../client/order-workflows.ts';
-import { type Db, isDatabaseUnavailable } from '../db/connect.ts';
+import type { Db } from '../db/connect.ts';
 import { findOrder } from '../db/orders.ts';
 import { claimWaiting, settleClaim } from '../db/outbox.ts';
 import type { PlacedOrder } from '../domain/order.ts';
-import { startRounds } from './rounds.ts';
+import { isOutage, startRounds } from './rounds.ts';
 
 /** Tells the workflows of orders that were placed or cancelled without them, the oldest first. */
 export interface Dispatcher {
@@ -37,8 +36,6 @@ export interface DispatcherOptions {
   /** Whether orders are coming in faster than this process could tell their workflows. */
   isBurst(): boolean;
 }
-
-const isOutage = (error: unknown): boolean => isTemporalUnavailable(error) || isDatabaseUnavailable(error);
 
 export function startDispatcher({
   db,
@@ -94,7 +91,6 @@ export function startDispatcher({
   const { wake, stop } = startRounds({
     round: async (ending) => ((await dispatch(ending)) ? 0 : LOOK_EVERY_MS),
     retryMs: RETRY_MS,
-    isOutage,
     logger,
     failed: 'The workflows of waiting orders cannot be told',
     recovered: 'The workflows of waiting orders can be told again',

@@ -3,7 +3,7 @@ import type { Logger } from 'pino';
 import type { NotificationSender } from '../activities/notification-sender.ts';
 import { isTemporalUnavailable } from '../client/calls.ts';
 import type { SideWorkflows } from '../client/side-workflows.ts';
-import { type Db, isDatabaseUnavailable } from '../db/connect.ts';
+import type { Db } from '../db/connect.ts';
 import { claimDue, type NotificationToSend, takeBack } from '../db/notifications.ts';
 import { type Channel, CHANNELS } from '../domain/notifications.ts';
 import { startRounds } from './rounds.ts';
@@ -86,7 +86,6 @@ export function startNotificationPump({
   const rounds = startRounds({
     round: async () => ((await pump()) ? LOOK_AGAIN_MS : LOOK_EVERY_MS),
     retryMs: LOOK_EVERY_MS,
-    isOutage: isDatabaseUnavailable,
     logger,
     failed: 'Notifications that are due cannot be read',
     recovered: 'Notifications that are due can be read again',

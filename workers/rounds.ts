@@ -1,5 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from 'pino';
+import { isTemporalUnavailable } from '../client/calls.ts';
+import { isDatabaseUnavailable } from '../db/connect.ts';
 
 /** Work that is done again and again, one round after the other. */
 export interface Rounds {
@@ -14,15 +16,18 @@ export interface RoundsOptions {
   round(ending: AbortSignal): Promise<number>;
   /** How long to rest after one that failed. */
   retryMs: number;
-  /** Whether a failure may last, so that it is logged once. */
-  isOutage(error: unknown): boolean;
   logger: Logger;
   /** What the log says of a failure, and of the first round that goes well after it. */
   failed: string;
   recovered: string;
 }
 
-export function startRounds({ round, retryMs, isOutage, logger, failed, recovered }: RoundsOptions): Rounds {
+/** Whether Temporal or Postgres is away, which may last. */
+export const isOutage = (error: unknown): boolean =>
+  isTemporalUnavailable(error) || isDatabaseUnavailable(error);
+
+/** Begins the first round now. What a round throws is logged, an outage once, and never ends the rounds. */
+export function startRounds({ round, retryMs, logger, failed, recovered }: RoundsOptions): Rounds {
   const ending = new AbortController();
   let rest = new AbortController();
   let failing = false;

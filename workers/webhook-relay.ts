@@ -1,11 +1,10 @@
 import pLimit from 'p-limit';
 import type { Logger } from 'pino';
-import { isTemporalUnavailable } from '../client/calls.ts';
 import type { SideWorkflows } from '../client/side-workflows.ts';
-import { type Db, isDatabaseUnavailable } from '../db/connect.ts';
+import type { Db } from '../db/connect.ts';
 import { claimDeliveries, settleDeliveries } from '../db/webhook-deliveries.ts';
 import { fanOut, findWork } from '../db/webhook-fanout.ts';
-import { startRounds } from './rounds.ts';
+import { isOutage, startRounds } from './rounds.ts';
 
 /** Makes deliveries of the recorded events, and tells their workflows. */
 export interface WebhookRelay {
@@ -25,8 +24,6 @@ const BATCH = 64;
 const CONCURRENCY = 8;
 /** Another process goes on after that; telling twice does no harm. */
 const CLAIM_SECONDS = 15;
-
-const isOutage = (error: unknown): boolean => isTemporalUnavailable(error) || isDatabaseUnavailable(error);
 
 export function startWebhookRelay({ db, deliver, logger }: WebhookRelayOptions): WebhookRelay {
   const slots = pLimit(CONCURRENCY);
@@ -65,7 +62,6 @@ export function startWebhookRelay({ db, deliver, logger }: WebhookRelayOptions):
       return LOOK_EVERY_MS;
     },
     retryMs: RETRY_MS,
-    isOutage,
     logger,
     failed: 'Webhooks cannot go out',
     recovered: 'Webhooks go out again',
