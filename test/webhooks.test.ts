@@ -21,7 +21,7 @@ describe('webhooks', () => {
     });
     const order = await platform.place();
     const placedAt = Date.now();
-    await eventually('all is delivered', () => platform.arrivals(all, order).length >= 5);
+    await eventually('all is delivered', () => platform.arrivals(all, order).length >= 6);
     const types = (endpoint: Endpoint) =>
       platform
         .arrivals(endpoint, order)
@@ -32,6 +32,7 @@ describe('webhooks', () => {
       'stock.reserved',
       'payment.authorized',
       'order.confirmed',
+      'notification.sent',
       'notification.sent',
     ]);
     await eventually('some is delivered', () => platform.arrivals(some, order).length >= 2);
