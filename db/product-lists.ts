@@ -1,6 +1,6 @@
 import { type SelectQueryBuilder, type SqlBool, sql } from 'kysely';
 import type { Db } from './connect.ts';
-import { wordsAsMeant, wordsAsWritten } from './product-words.ts';
+import { createWordsAsMeant, firstSkus, type Sought, toTsquery, wordsAsWritten } from './product-words.ts';
 import { type Product, productColumns, toProduct } from './products.ts';
 import type { Schema } from './schema.ts';
 
@@ -26,20 +26,18 @@ export interface ListedProduct extends Product {
   rank?: number;
 }
 
-/**
- * The active products that match, in the given order (then by sku), from behind the position `after`. They have all words
- * of `q`, of which the last may be the start of one; where nothing has, all may be, and words that nothing starts with
- * are taken for misspelled. With a `q`, `db` is a connection for searching. Without one nothing is relevant: that is the order by sku.
- */
-export async function listProducts(
-  db: Db,
-  filter: ProductFilter,
-  page: ProductPage,
-): Promise<ListedProduct[]> {
-  if (filter.q === undefined) return await inOrder(db, filter, page);
-  return await searching(db, filter.q, (words) =>
-    page.sort === 'relevance' ? byRelevance(db, filter, page, words) : inOrder(db, filter, page, words),
-  );
+export interface ProductLists {
+  /**
+   * The active products that match, in the given order (then by sku), from behind the position `after`. They have all
+   * words of `q`, of which the last may be the start of one; where nothing has, all may be, and words that nothing starts
+   * with are taken for misspelled. Without a `q` nothing is relevant: that is the order by sku.
+   */
+  list(filter: ProductFilter, page: ProductPage): Promise<ListedProduct[]>;
+  /**
+   * What choosing another category, or other prices, would find: the categories are counted as if none were chosen, the
+   * prices told as if none were.
+   */
+  countFacets(filter: ProductFilter): Promise<Facets>;
 }
 
 /** How many products match, by category, and from which price to which. */
@@ -48,27 +46,53 @@ export interface Facets {
   price: { min: number; max: number } | null;
 }
 
+/** Lists read on `db`; searches by words on `search`, a database connection for searching. */
+export function createProductLists({ db, search }: { db: Db; search: Db }): ProductLists {
+  const wordsAsMeant = createWordsAsMeant(search);
+  const searching = async <T>(q: string, find: (sought: Sought[]) => Promise<T[]>): Promise<T[]> => {
+    const written = wordsAsWritten(q);
+    if (written.length === 0) return [];
+    const found = await find(written);
+    if (found.length > 0) return found;
+    const meant = await wordsAsMeant(q);
+    return meant === undefined ? [] : await find(meant);
+  };
+  return {
+    async list({ q, ...filter }, page) {
+      if (q === undefined) return await inOrder(db, filter, page);
+      const list = page.sort === 'relevance' ? byRelevance : inOrder;
+      return await searching(q, (sought) => list(search, filter, page, sought));
+    },
+    async countFacets({ q, ...filter }) {
+      const counted =
+        q === undefined
+          ? await countByCategory(db, filter)
+          : await searching(q, (sought) => countByCategory(search, filter, sought));
+      return facetsOf(counted, filter);
+    },
+  };
+}
+
+type Choice = Omit<ProductFilter, 'q'>;
+
+const countByCategory = (
+  db: Db,
+  { minPrice = 0, maxPrice = Number.MAX_SAFE_INTEGER }: Choice,
+  sought?: Sought[],
+) =>
+  matching(db, {}, sought)
+    .select([
+      'category',
+      sql<number>`count(*) filter (where price between ${minPrice} and ${maxPrice})`.as('count'),
+      sql<number>`min(price)`.as('min'),
+      sql<number>`max(price)`.as('max'),
+    ])
+    .groupBy('category')
+    .execute();
+
 const MOST_CATEGORIES = 100;
 
-/**
- * What choosing another category, or other prices, would find: the categories are counted as if none were chosen, the
- * prices told as if none were. With a `q`, `db` is a connection for searching.
- */
-export async function countFacets(
-  db: Db,
-  { q, category, minPrice = 0, maxPrice = Number.MAX_SAFE_INTEGER }: ProductFilter,
-): Promise<Facets> {
-  const count = (words?: string) =>
-    matching(db, {}, words)
-      .select([
-        'category',
-        sql<number>`count(*) filter (where price between ${minPrice} and ${maxPrice})`.as('count'),
-        sql<number>`min(price)`.as('min'),
-        sql<number>`max(price)`.as('max'),
-      ])
-      .groupBy('category')
-      .execute();
-  const counted = q === undefined ? await count() : await searching(db, q, count);
+function facetsOf(counted: Awaited<ReturnType<typeof countByCategory>>, { category }: Choice): Facets {
   const priced = counted.filter((one) => category === undefined || one.category === category);
   return {
     categories: counted
@@ -83,16 +107,6 @@ export async function countFacets(
   };
 }
 
-/** What `find` finds with the words as written, or else as they were probably meant. */
-async function searching<T>(db: Db, q: string, find: (words: string) => Promise<T[]>): Promise<T[]> {
-  const written = wordsAsWritten(q);
-  if (written === '') return [];
-  const found = await find(written);
-  if (found.length > 0) return found;
-  const meant = await wordsAsMeant(db, q);
-  return meant === '' ? [] : await find(meant);
-}
-
 const SORTED_BY = {
   sku: { column: 'sku', descending: false },
   name: { column: 'name', descending: false },
@@ -104,12 +118,13 @@ const SORTED_BY = {
 
 async function inOrder(
   db: Db,
-  filter: ProductFilter,
+  filter: Choice,
   { sort, limit, after }: ProductPage,
-  words?: string,
+  sought?: Sought[],
 ): Promise<Product[]> {
   const { column, descending } = SORTED_BY[sort];
-  const rows = await matching(db, filter, words)
+  const from = { limit, after: after?.sku ?? '' };
+  const rows = await ((sort === 'sku' && listed(db, filter, sought, from)) || matching(db, filter, sought))
     .select(productColumns)
     .$if(after !== undefined, (query) => query.where(behind(column, after!, descending)))
     .orderBy(column, descending ? 'desc' : 'asc')
@@ -124,15 +139,15 @@ export const MOST_RANKED = 100;
 
 async function byRelevance(
   db: Db,
-  filter: ProductFilter,
+  filter: Choice,
   { limit, after }: ProductPage,
-  words: string,
+  sought: Sought[],
 ): Promise<ListedProduct[]> {
   const rows = await db
     .selectFrom(
-      matching(db, filter, words)
+      matching(db, filter, sought)
         .select(productColumns)
-        .select(sql<number>`ts_rank(search, ${toQuery(words)})`.as('rank'))
+        .select(sql<number>`ts_rank(search, ${toQuery(sought)})`.as('rank'))
         .limit(MOST_RANKED)
         .as('found'),
     )
@@ -145,7 +160,7 @@ async function byRelevance(
   return rows.map(toProduct);
 }
 
-const toQuery = (words: string) => sql`to_tsquery('simple', ${words})`;
+const toQuery = (sought: Sought[]) => sql`to_tsquery('simple', ${toTsquery(sought)})`;
 
 const behind = (
   column: string,
@@ -159,15 +174,31 @@ const behind = (
     : sql<SqlBool>`(${position}, sku) > (${from}, ${sku})`;
 };
 
+/**
+ * The first by sku of those that match, where one word is sought and nothing else: read from the list of each word that it
+ * may be, which reads no more than it returns. Common words have many products.
+ */
+function listed(
+  db: Db,
+  filter: Choice,
+  sought: Sought[] = [],
+  from: { limit: number; after: string },
+): SelectQueryBuilder<Schema, 'catalogue.products', object> | undefined {
+  const [only, ...more] = sought;
+  if (only === undefined || more.length > 0 || ('start' in only && only.isCommon)) return undefined;
+  if (Object.values(filter).some((value) => value !== undefined)) return undefined;
+  return db.selectFrom('catalogue.products').where('sku', 'in', firstSkus(only, from));
+}
+
 function matching(
   db: Db,
-  { category, minPrice, maxPrice }: ProductFilter,
-  words?: string,
+  { category, minPrice, maxPrice }: Choice,
+  sought?: Sought[],
 ): SelectQueryBuilder<Schema, 'catalogue.products', object> {
   return db
     .selectFrom('catalogue.products')
     .where(sql<SqlBool>`active`)
-    .$if(words !== undefined, (query) => query.where(sql<SqlBool>`search @@ ${toQuery(words!)}`))
+    .$if(sought !== undefined, (query) => query.where(sql<SqlBool>`search @@ ${toQuery(sought!)}`))
     .$if(category !== undefined, (query) => query.where('category', '=', category!))
     .$if(minPrice !== undefined, (query) => query.where('price', '>=', minPrice!))
     .$if(maxPrice !== undefined, (query) => query.where('price', '<=', maxPrice!));

@@ -1,23 +1,33 @@
-import { sql } from 'kysely';
+import { type RawBuilder, sql } from 'kysely';
+import { LRUCache } from 'lru-cache';
 import type { Db } from './connect.ts';
 
-/** The same characters as in catalogue.spaced(): what stands between words. */
-const BETWEEN_WORDS = /[\s!-/:-@[-`{-~]+/u;
+/** What stands between words for Postgres too: for catalogue.spaced(), and beyond ASCII for its parser. */
+const BETWEEN_WORDS = /[^\p{Alphabetic}\p{M}\p{Nd}\u200c\u200d]+/u;
+
+/** As Postgres does it: each letter by itself becomes one other. */
+const lowered = (text: string): string =>
+  text.replace(/\p{Lu}/gu, (letter) => String.fromCodePoint(letter.toLowerCase().codePointAt(0)!));
 
 /** Each word costs a look into the index; what comes behind so many is not looked for. */
 const MOST_WORDS = 10;
 
-const wordsOf = (q: string): string[] =>
-  q.toLowerCase().split(BETWEEN_WORDS).filter(Boolean).slice(0, MOST_WORDS);
+const wordsOf = (q: string): string[] => lowered(q).split(BETWEEN_WORDS).filter(Boolean).slice(0, MOST_WORDS);
 
-/** As a tsquery: products that have all words, the last of which may be still being typed. Empty where `q` has no word. */
-export const wordsAsWritten = (q: string): string =>
-  wordsOf(q)
-    .map((word, index, all) => (index === all.length - 1 ? startsWith(word) : exactly(word)))
+/** What a product has to have: any of these words, or any that starts so; `isCommon`: very many words do. */
+export type Sought = { anyOf: string[] } | { start: string; isCommon?: true };
+
+/** All words, the last of which may be still being typed. Empty where `q` has no word. */
+export const wordsAsWritten = (q: string): Sought[] =>
+  wordsOf(q).map((word, index, all) => (index === all.length - 1 ? { start: word } : { anyOf: [word] }));
+
+/** As a tsquery: products that have one of each. */
+export const toTsquery = (sought: Sought[]): string =>
+  sought
+    .map((one) =>
+      'start' in one ? `'${one.start}':*` : `(${one.anyOf.map((word) => `'${word}'`).join(' | ')})`,
+    )
     .join(' & ');
-
-const startsWith = (word: string): string => `'${word}':*`;
-const exactly = (word: string): string => `'${word}'`;
 
 /** Shorter words have too little to go by. */
 const SHORTEST = 4;
@@ -26,52 +36,95 @@ const MOST_SIMILAR = 25;
 /** A word that more than so many begin with is looked up as their common start. */
 const MOST_CONTINUED = 25;
 
+const REMEMBERED = { max: 1000, ttl: 10_000 };
+
 /**
- * The same, if each word may be the start of one, and those that no word of a product starts with are replaced by those
- * that they are probably misspellings of. Words with digits are names of something and stay as they are. Empty where that
- * is no more than what was written.
+ * Tells what a `q` means with which nothing was found: each word may be the start of one, and those that no word of a
+ * product starts with are replaced by those that they are probably misspellings of. Words with digits are names of
+ * something and stay as they are. Undefined where that is no more than what was written. What words are similar may be
+ * told as it was ten seconds ago.
  */
-export async function wordsAsMeant(db: Db, q: string): Promise<string> {
-  const written = wordsOf(q);
-  const plain = written.filter((word) => word.length >= SHORTEST && /^\p{L}+$/u.test(word));
-  const known = plain.length === 0 ? new Map<string, KnownWords>() : await lookUp(db, plain);
-  let isMore = false;
-  const meant = written.map((word, index) => {
-    const { continued = [], similar = [] } = known.get(word) ?? {};
-    const corrected = continued.length === 0 ? probablyMeant(word, similar) : [];
-    const wasExact = index < written.length - 1;
-    isMore ||= corrected.length > 0 || (wasExact && (continued.length !== 1 || continued[0] !== word));
-    if (corrected.length > 0) return anyOf(corrected);
-    return continued.length > 0 && continued.length <= MOST_CONTINUED ? anyOf(continued) : startsWith(word);
-  });
-  return isMore ? meant.join(' & ') : '';
+export function createWordsAsMeant(db: Db): (q: string) => Promise<Sought[] | undefined> {
+  const remembered = new LRUCache<string, KnownWords>(REMEMBERED);
+  const known = async (words: string[]): Promise<KnownWords[]> => {
+    const unknown = words.filter((word) => !remembered.has(word));
+    const found = new Map(unknown.length === 0 ? [] : await lookUp(db, unknown));
+    for (const [word, about] of found) remembered.set(word, about);
+    return words.map((word) => found.get(word) ?? remembered.get(word) ?? NOTHING);
+  };
+  return async (q) => {
+    const written = wordsOf(q);
+    const about = await known(written);
+    const meant = written.map((word, index) => meaningOf(word, about[index]!));
+    const isMore = meant.some((sought, index) =>
+      'start' in sought
+        ? sought.isCommon
+        : sought.anyOf !== about[index]!.continued ||
+          (index < written.length - 1 && (sought.anyOf.length > 1 || sought.anyOf[0] !== written[index])),
+    );
+    return isMore ? meant : undefined;
+  };
 }
 
-const anyOf = (words: string[]): string => `(${words.map(exactly).join(' | ')})`;
+function meaningOf(word: string, { continued, similar }: KnownWords): Sought {
+  if (continued.length > MOST_CONTINUED) return { start: word, isCommon: true };
+  if (continued.length > 0) return { anyOf: continued };
+  const corrected = probablyMeant(word, similar);
+  return corrected.length > 0 ? { anyOf: corrected } : { start: word };
+}
 
 interface KnownWords {
-  /** Words of products that start with it, itself too. */
+  /** Words of products on sale that start with it, itself too: all, or one too many. */
   continued: string[];
   /** Where none does, those that look alike. */
   similar: string[];
 }
+const NOTHING: KnownWords = { continued: [], similar: [] };
 
-async function lookUp(db: Db, words: string[]): Promise<Map<string, KnownWords>> {
+async function lookUp(db: Db, words: string[]): Promise<[string, KnownWords][]> {
   const { rows } = await sql<KnownWords & { written: string }>`
-    select written, continued, case when continued = '{}' then array(
-      select word from catalogue.words order by word <-> written limit ${MOST_SIMILAR}
-    ) else '{}' end as similar
+    select written, continued, case
+      when continued = '{}' and written ~ ${`^[[:alpha:]]{${SHORTEST},}$`}
+      then array(select word from catalogue.words order by word <-> written limit ${MOST_SIMILAR})
+      else '{}'
+    end as similar
     from unnest(${words}::text[]) as written
-    cross join lateral (
-      select array(
-        select word from catalogue.words
-        where word >= written collate "C" and word < written || chr(1114111) collate "C"
-        order by word limit ${MOST_CONTINUED + 1}
-      ) as continued
-    ) as known
+    cross join lateral (select array(${wordsStarting(sql.ref('written'))}) as continued) as known
   `.execute(db);
-  return new Map(rows.map((row) => [row.written, row]));
+  return rows.map((row) => [row.written, row]);
 }
+
+/** The first words of products on sale with this start. Each is a look into the index, however many products have it. */
+const wordsStarting = (start: RawBuilder<unknown>) => sql`
+  with recursive starting (word) as (
+    (select word from catalogue.product_words where word >= ${start} and word < ${pastAll(start)} order by word limit 1)
+    union all
+    select following.word from starting cross join lateral (
+      select word from catalogue.product_words
+      where product_words.word > starting.word and product_words.word < ${pastAll(start)} order by word limit 1
+    ) as following
+  )
+  select word from starting limit ${MOST_CONTINUED + 1}
+`;
+
+/** What comes behind every word with this start. */
+const pastAll = (start: RawBuilder<unknown>) => sql`${start} || chr(1114111) collate "C"`;
+
+/**
+ * The skus of the first products on sale with what is sought, from behind `after`. None where it is the start of very many
+ * words.
+ */
+export const firstSkus = (sought: Sought, { limit, after }: { limit: number; after: string }) => sql<string>`(
+  with sought as materialized (
+    ${'start' in sought ? wordsStarting(sql`${sought.start}::text`) : sql`select unnest(${sought.anyOf}::text[]) as word`}
+  )
+  select distinct sku from sought cross join lateral (
+    select sku from catalogue.product_words where product_words.word = sought.word and sku > ${after}
+    order by sku limit ${limit}
+  ) as listed
+  where (select count(*) from sought) <= ${MOST_CONTINUED}
+  order by sku limit ${limit}
+)`;
 
 /** Those of the similar words that the fewest slips lead to: one in a short word, at most two in a long one. */
 function probablyMeant(written: string, similar: string[]): string[] {

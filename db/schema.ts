@@ -94,6 +94,11 @@ interface Words {
   word: string;
 }
 
+interface ProductWords {
+  word: string;
+  sku: string;
+}
+
 interface Stock {
   sku: string;
   on_hand: number;
@@ -361,6 +366,7 @@ export interface Schema {
   'identity.idempotency_keys': IdempotencyKeys;
   'catalogue.products': Products;
   'catalogue.words': Words;
+  'catalogue.product_words': ProductWords;
   'inventory.stock': Stock;
   'inventory.movements': Movements;
   'inventory.stock_manager': StockManager;

@@ -15,6 +15,7 @@ export async function addProducts(databaseUrl: string, count: number): Promise<v
     }
     await client.query('vacuum (analyze) catalogue.products');
     await client.query('vacuum (analyze) catalogue.words');
+    await client.query('vacuum (analyze) catalogue.product_words');
   } finally {
     await client.end();
   }

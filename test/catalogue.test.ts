@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { sql } from 'kysely';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type Answer, type Api, orderOf } from './harness/http.ts';
 import { conforming } from './harness/openapi.ts';
@@ -196,6 +197,16 @@ describe('a search', () => {
     await ask('POST', '', { sku: 'S-7', ...oddments, description: 'quirkzs' });
     expect(await search('quirk oddments')).toEqual(['S-6', 'S-7']);
     expect(await search('quirk odments')).toEqual(['S-6', 'S-7']);
+    expect(await search('quirk')).toEqual(['S-6', 'S-7']);
+    await ask('POST', '', {
+      sku: 'S-8',
+      ...oddments,
+      name: 'Don’t panic, ΟΔΟΣ İstanbul',
+      description: 'quirk3000',
+    });
+    expect(await search('quirk3 od')).toEqual(['S-8']);
+    expect(await search('quirk3 paniv')).toEqual(['S-8']);
+    for (const q of ['don’t', 'ΟΔΟΣ', 'İSTAN']) expect(await search(q)).toEqual(['S-8']);
   });
 
   test('is by sku, or by relevance: the name counts for more than the description', async () => {
@@ -271,5 +282,22 @@ describe('a search', () => {
     await ask('PATCH', '/S-5', { name: 'Gramophone' });
     expect(await search('gramofone')).toEqual(['S-5']);
     expect(await search('книжная')).toEqual([]);
+    await ask('DELETE', '/S-5');
+    expect(await search('gramophone')).toEqual([]);
+    await ask('PATCH', '/S-5', { active: true, name: 'Gramophone record' });
+    expect(await search('gramophone')).toEqual(['S-5']);
+    await ask('PUT', '/S-5', { name: 'Record', price: 1, currency: 'USD' });
+    expect(await search('gramophone')).toEqual([]);
+    expect(await search('record')).toEqual(['S-5']);
+  });
+
+  test('has the words of all products on sale, and no others, listed by sku', async () => {
+    const { rows } = await sql<{ word: string; sku: string }>`
+      with has as (
+        select word, sku from catalogue.products cross join unnest(tsvector_to_array(search)) as has (word) where active
+      )
+      (table has except table catalogue.product_words) union all (table catalogue.product_words except table has)
+    `.execute(stack.db);
+    expect(rows).toEqual([]);
   });
 });

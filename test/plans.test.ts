@@ -4,7 +4,7 @@ import { listCustomers } from '../db/customers.ts';
 import { listMovements, listStock } from '../db/inventory.ts';
 import { listOrders, type OrderFilter, type OrderPosition } from '../db/order-lists.ts';
 import { findOrder, findOrderByNumber, listOrderEvents } from '../db/orders.ts';
-import { listProducts, type ProductSort } from '../db/product-lists.ts';
+import { createProductLists, type ProductSort } from '../db/product-lists.ts';
 import type { Db } from '../db/connect.ts';
 import { listNotifications, type NotificationFilter } from '../db/notification-lists.ts';
 import { claimDue } from '../db/notifications.ts';
@@ -199,9 +199,10 @@ describe('indexes alone, and no more rows than a page, are read for', () => {
   test.each(orders)('products in the order of %s', async (sort, after) => {
     // Of a category that has many products it may walk the newest of all.
     await expectIndexesOnly(sort === 'newest' ? 400 : 101, async (db) => {
+      const lists = createProductLists({ db, search: db });
       for (const category of [undefined, 'category 5', 'none']) {
-        await listProducts(db, { category }, { sort, ...PAGE });
-        await listProducts(db, { category }, { sort, ...PAGE, after });
+        await lists.list({ category }, { sort, ...PAGE });
+        await lists.list({ category }, { sort, ...PAGE, after });
       }
     });
   });
@@ -228,7 +229,9 @@ describe('a search of products finds its words by the index, sorted by', () => {
       ['nothing', FOUND],
     ];
     for (const [q, mostRows] of searches) {
-      const plans = await searcher.plansOf((db) => listProducts(db, { q }, { sort, limit: 26 }));
+      const plans = await searcher.plansOf((db) =>
+        createProductLists({ db, search: db }).list({ q }, { sort, limit: 26 }),
+      );
       for (const plan of plans) {
         const wrong = plan.filter(({ type, rows }) => rows > mostRows || type === 'Seq Scan');
         expect(wrong, `${q}: ${JSON.stringify(plan, undefined, 1)}`).toEqual([]);

@@ -4,10 +4,9 @@ import { z } from 'zod';
 import type { Db } from '../../db/connect.ts';
 import { createProduct, patchProduct, putProduct } from '../../db/product-changes.ts';
 import {
-  countFacets,
+  createProductLists,
   type Facets,
   type ListedProduct,
-  listProducts,
   MOST_RANKED,
   PRODUCT_SORTS,
   type ProductSort,
@@ -57,6 +56,7 @@ export function productEndpoints({ db, search }: { db: Db; search: Db }): Endpoi
     if (!found) throw new OrderPlatformError('not_found', `There is no product ${wanted}.`);
     return found;
   };
+  const lists = createProductLists({ db, search });
   /** Counting reads all that matches, and may be as old as an answer in a cache. */
   const counted = new LRUCache<string, Facets>({ max: 1000, ttl: CACHE_SECONDS * 1000 });
 
@@ -88,8 +88,7 @@ export function productEndpoints({ db, search }: { db: Db; search: Db }): Endpoi
         const { limit, cursor, sort: wanted, facets: withFacets, ...filter } = query;
         const sort = wanted === 'relevance' && filter.q === undefined ? 'sku' : wanted;
         const after = readCursor(cursor, POSITIONS[sort]);
-        const reader = filter.q === undefined ? db : search;
-        const rows = await listProducts(reader, filter, {
+        const rows = await lists.list(filter, {
           sort,
           limit: limit + 1,
           after: after && { value: after[0], sku: after[1] },
@@ -97,7 +96,7 @@ export function productEndpoints({ db, search }: { db: Db; search: Db }): Endpoi
         let found: Facets | undefined;
         if (withFacets === 'true') {
           const key = JSON.stringify(filter);
-          found = counted.get(key) ?? (await countFacets(reader, filter));
+          found = counted.get(key) ?? (await lists.countFacets(filter));
           counted.set(key, found);
         }
         response.setHeader('Cache-Control', `public, max-age=${CACHE_SECONDS}`);
