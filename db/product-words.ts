@@ -41,7 +41,7 @@ const REMEMBERED = { max: 1000, ttl: 10_000 };
 /**
  * Tells what a `q` means with which nothing was found: each word may be the start of one, and those that no word of a
  * product starts with are replaced by those that they are probably misspellings of. Words with digits are names of
- * something and stay as they are. Undefined where that is no more than what was written. What words are similar may be
+ * something and stay as they are. Undefined where that is no more than what was written. What words there are may be
  * told as it was ten seconds ago.
  */
 export function createWordsAsMeant(db: Db): (q: string) => Promise<Sought[] | undefined> {
