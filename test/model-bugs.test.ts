@@ -2,6 +2,7 @@ import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, wr
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { buildProduct, root } from './harness/product.ts';
 import { startStack } from './harness/stack.ts';
 import { MOCK_WEBHOOK_SECRET } from './model/client.ts';
 import { CONTENDED } from './model/model.ts';
@@ -29,7 +30,6 @@ const PRODUCT = [
   'workflows',
 ];
 
-const root = join(import.meta.dirname, '..');
 const folder = join(import.meta.dirname, 'model/bugs');
 /** Each with a seed of its own, because the same seed would make the same orders. */
 const bugs = readdirSync(folder).map((name, seed) => {
@@ -41,7 +41,8 @@ let copy: string;
 beforeAll(() => {
   copy = mkdtempSync(join(tmpdir(), 'holdfast-bugs-'));
   for (const part of PRODUCT) cpSync(join(root, part), join(copy, part), { recursive: true });
-  for (const file of ['package.json', 'tsconfig.json']) cpSync(join(root, file), join(copy, file));
+  for (const file of ['package.json', 'tsconfig.json', 'tsconfig.build.json'])
+    cpSync(join(root, file), join(copy, file));
   symlinkSync(join(root, 'node_modules'), join(copy, 'node_modules'));
 });
 afterAll(() => {
@@ -59,9 +60,11 @@ test.each(bugs)(
       path,
       right.replace(find, () => replace),
     );
+    const product = join(copy, 'built');
+    await buildProduct(product, copy);
     // Without a bundle the process makes one of the copy's workflows.
     const stack = await startStack({
-      product: copy,
+      product,
       environment: {
         WORKFLOW_BUNDLE: '',
         MOCK_WEBHOOK_SECRET,

@@ -12,6 +12,7 @@ import { findTemporalCli } from '../../dev/temporal-cli.ts';
 import { findTemporalServer, type TemporalServer } from '../../dev/temporal-server.ts';
 import { startTemporal } from '../../dev/temporal.ts';
 import { endWithProcess } from './end-with-process.ts';
+import { buildProduct } from './product.ts';
 import { writeWorkflowBundle } from '../../workers/bundle.ts';
 
 /** The real parts that all test files share. Each file has a database and a Temporal namespace of its own. */
@@ -26,6 +27,8 @@ export interface Parts {
   smtpUrl: string;
   inboxUrl: string;
   workflowBundle: string;
+  /** The folder of the compiled product. */
+  product: string;
 }
 
 declare module 'vitest' {
@@ -51,6 +54,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
   );
   if ('missing' in temporalServer) console.warn(`test/cluster.test.ts is skipped: ${temporalServer.missing}`);
   const workflowBundle = join(folder, 'workflow-bundle.js');
+  const product = join(folder, 'product');
 
   const [postgres, temporal, inbox] = await Promise.all([
     startPostgres({
@@ -75,6 +79,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
       logFile: join(folder, 'inbox.log'),
     }),
     writeWorkflowBundle(workflowBundle),
+    buildProduct(product),
   ]);
   const letGo = endWithProcess(() => [postgres, temporal, inbox]);
   await migrateToLatest(postgres.url);
@@ -90,6 +95,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
     smtpUrl: inbox.smtpUrl,
     inboxUrl: inbox.webUrl,
     workflowBundle,
+    product,
   });
 
   return async () => {

@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createWriteStream, readFileSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
 import { eventually } from './wait.ts';
 
 /** An API or worker process of a test. */
@@ -14,18 +14,16 @@ export interface Process {
   log(): string;
 }
 
-const root = fileURLToPath(new URL('../../', import.meta.url));
-
-/** Starts an entry point of the product, or of its copy in `folder`, as its own process, as production does. */
+/** Starts an entry point of the compiled `product` as its own process, as production does. */
 export async function startProcess(
-  entry: 'api/main.ts' | 'workers/main.ts',
+  product: string,
+  entry: 'api/main.js' | 'workers/main.js',
   environment: Record<string, string>,
   logFile: string,
   isReady: () => Promise<boolean>,
-  folder = root,
 ): Promise<Process> {
-  const child: ChildProcess = spawn(process.execPath, ['--import', 'tsx', entry], {
-    cwd: folder,
+  const child: ChildProcess = spawn(process.execPath, [join(product, entry)], {
+    cwd: product,
     env: { PATH: process.env.PATH, HOME: process.env.HOME, ...environment },
     // With a channel to the test, the process ends itself when the test is killed.
     stdio: ['ignore', 'pipe', 'pipe', 'ipc'],

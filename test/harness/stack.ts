@@ -25,7 +25,7 @@ export interface StackOptions {
   /** `false` starts none: the test does, with `startApi`. */
   api?: boolean;
   environment?: Record<string, string>;
-  /** The folder of another copy of the product, whose processes are started instead. */
+  /** The folder of another compiled product, whose processes are started instead. */
   product?: string;
 }
 
@@ -54,6 +54,7 @@ export const JWT_SECRET = 'a-secret-that-is-only-used-by-these-tests';
 /** Starts an API process on a fresh copy of the demo database, in the namespace of the test file. */
 export async function startStack(options: StackOptions = {}): Promise<TestStack> {
   const parts = options.parts ?? inject('parts');
+  const product = options.product ?? parts.product;
   const testFile = expect.getState().testPath ?? 'none';
   const namespace = options.namespace ?? namespaceOf(testFile);
   const folder = mkdtempSync(join(tmpdir(), 'holdfast-stack-'));
@@ -83,11 +84,11 @@ export async function startStack(options: StackOptions = {}): Promise<TestStack>
     const port = await freePort();
     const api = new Api(`http://127.0.0.1:${port}`);
     const process = await startProcess(
-      'api/main.ts',
+      product,
+      'api/main.js',
       { ...environment, PORT: String(port), ...more },
       join(folder, `api-${port}.log`),
       async () => (await api.request('GET', '/readyz')).status === 200,
-      options.product,
     );
     running.push(process);
     return { api, process };
@@ -96,11 +97,11 @@ export async function startStack(options: StackOptions = {}): Promise<TestStack>
   const startWorker = async (more: Record<string, string> = {}) => {
     const port = await freePort();
     const process = await startProcess(
-      'workers/main.ts',
+      product,
+      'workers/main.js',
       { ...environment, WORKER_HTTP_PORT: String(port), ...more },
       join(folder, `worker-${port}.log`),
       async () => (await (await fetch(`http://127.0.0.1:${port}/livez`)).text()) === 'RUNNING',
-      options.product,
     );
     running.push(process);
     return process;
