@@ -60,7 +60,9 @@ const addEvent = (on: pg.Client, { id }: Order, seq: number, type: string) =>
 
 describe('GET /v1/events', () => {
   test('tells what happens to orders, from now on, as a stream that proxies leave alone', async () => {
+    const earlier = await listen(staff);
     const before = await place();
+    await hears(earlier, before, 'order.confirmed');
     const stream = await listen(staff);
     expect(stream.status).toBe(200);
     expect(stream.headers).toMatchObject({

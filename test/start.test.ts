@@ -33,7 +33,10 @@ beforeAll(async () => {
     environment[name] = String(await freePort());
   }
 });
-afterAll(() => rmSync(folder, { recursive: true, force: true }));
+afterAll(() => {
+  signalTree('SIGKILL');
+  rmSync(folder, { recursive: true, force: true });
+});
 
 interface Start {
   process: ChildProcess;
@@ -59,7 +62,7 @@ const ready = (start: Start) =>
     'npm start is ready',
     () => {
       if (start.process.exitCode !== null) throw new Error(start.output());
-      return start.output().includes('Ready in');
+      return start.output().includes('Ctrl-C stops everything.');
     },
     60,
   );
