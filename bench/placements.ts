@@ -12,9 +12,9 @@ import { describe, figure } from './figures.ts';
 import { type Spread, spreadOf } from './measure.ts';
 
 const CLIENTS = 40;
-const ROUNDS = 5;
+const ROUNDS = 9;
 const WARM_UP_SECONDS = 2;
-const ROUND_SECONDS = 3;
+const ROUND_SECONDS = 2;
 const SEQUENTIAL = 300;
 const SKU = 'HOT';
 

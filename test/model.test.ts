@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import pLimit from 'p-limit';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { expectMoneyAddsUp, expectStockAddsUp } from './harness/invariants.ts';
+import { expectEventsOfOrders, expectMoneyAddsUp, expectStockAddsUp } from './harness/invariants.ts';
 import { startStack, type TestStack } from './harness/stack.ts';
 import { expectHistoriesReplay, expectNothingUnderWay, expectWorkflowExplained } from './model/checks.ts';
 import { MOCK_WEBHOOK_SECRET } from './model/client.ts';
@@ -105,6 +105,7 @@ test(
     await fewAtOnce.map(orders, ({ id }) => expectWorkflowExplained(stack, id));
     await expectStockAddsUp(stack.db);
     await expectMoneyAddsUp(stack.db);
+    await expectEventsOfOrders(stack.db);
 
     const contended = await stack.db
       .selectFrom('inventory.stock')

@@ -168,3 +168,14 @@ async function expectBooksAgree(db: Db): Promise<void> {
   `.execute(db);
   expect(rows).toEqual([]);
 }
+
+/** What the database does not check itself: every event is of an order, and none is missing before the last. */
+export async function expectEventsOfOrders(db: Db): Promise<void> {
+  const { rows } = await sql`
+    select order_id, max(seq) as last, count(*) as events, last_event_seq
+    from ordering.order_events left join ordering.orders on orders.id = order_id
+    group by order_id, last_event_seq
+    having last_event_seq is null or max(seq) <> last_event_seq or count(*) <> last_event_seq
+  `.execute(db);
+  expect(rows).toEqual([]);
+}
