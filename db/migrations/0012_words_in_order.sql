@@ -18,16 +18,22 @@ create trigger products_list_words_of_new after insert on catalogue.products
 
 create function catalogue.list_words_of_changed() returns trigger language plpgsql as $$
 begin
-  delete from catalogue.product_words using (
-    select word, sku from before cross join unnest(tsvector_to_array(search)) as had (word) where active
+  with lost as (
+    select sku, unnest(tsvector_to_array(before.search)) as word from before join after using (sku)
+    where before.active and (before.search <> after.search or not after.active)
     except
-    select word, sku from after cross join unnest(tsvector_to_array(search)) as has (word) where active
-  ) as lost
+    select sku, unnest(tsvector_to_array(after.search)) from before join after using (sku)
+    where after.active and before.search <> after.search
+  )
+  delete from catalogue.product_words using lost
   where product_words.word = lost.word and product_words.sku = lost.sku;
+
   insert into catalogue.product_words (word, sku)
-  select word, sku from after cross join unnest(tsvector_to_array(search)) as has (word) where active
+  select unnest(tsvector_to_array(after.search)) as word, sku from before join after using (sku)
+  where after.active and (before.search <> after.search or not before.active)
   except
-  select word, sku from before cross join unnest(tsvector_to_array(search)) as had (word) where active
+  select unnest(tsvector_to_array(before.search)), sku from before join after using (sku)
+  where before.active and before.search <> after.search
   order by word, sku;
   return null;
 end $$;
