@@ -8,7 +8,7 @@ import { startReader } from './reads.ts';
 const PRODUCTS = 100_000;
 const PATHS = 500;
 const plans = {
-  full: { rounds: 5, seconds: 4, warmUpSeconds: 3 },
+  full: { rounds: 15, seconds: 2, warmUpSeconds: 4 },
   quick: { rounds: 3, seconds: 1.5, warmUpSeconds: 2 },
 };
 

@@ -1,6 +1,6 @@
-import { type SelectQueryBuilder, type SqlBool, sql } from 'kysely';
+import { type Expression, type RawBuilder, type SelectQueryBuilder, type SqlBool, sql } from 'kysely';
 import type { Db } from './connect.ts';
-import { createWordsAsMeant, firstSkus, type Sought, toTsquery, wordsAsWritten } from './product-words.ts';
+import { createMeanings, firstSkus, type Sought, toTsquery, wordsAsWritten } from './product-words.ts';
 import { type Product, productColumns, toProduct } from './products.ts';
 import type { Schema } from './schema.ts';
 
@@ -26,6 +26,8 @@ export interface ListedProduct extends Product {
   rank?: number;
 }
 
+type ProductRow = Omit<ListedProduct, 'createdAt' | 'updatedAt'> & { createdAt: Date; updatedAt: Date };
+
 export interface ProductLists {
   /**
    * The active products that match, in the given order (then by sku), from behind the position `after`. They have all
@@ -46,28 +48,37 @@ export interface Facets {
   price: { min: number; max: number } | null;
 }
 
-/** Lists read on `db`; searches by words on `search`, a database connection for searching. */
-export function createProductLists({ db, search }: { db: Db; search: Db }): ProductLists {
-  const wordsAsMeant = createWordsAsMeant(search);
-  const searching = async <T>(q: string, find: (sought: Sought[]) => Promise<T[]>): Promise<T[]> => {
+/** What walks an index is read on `db`; what has to find words on `search`, a connection for searching. */
+interface Databases {
+  db: Db;
+  search: Db;
+}
+
+export function createProductLists(databases: Databases): ProductLists {
+  const { search } = databases;
+  const meanings = createMeanings(search);
+  const searching = async <Row>(q: string, query: (sought: Sought[]) => Query<Row>, order: Order) => {
     const written = wordsAsWritten(q);
     if (written.length === 0) return [];
-    const found = await find(written);
+    const remembered = meanings.remembered(q);
+    if (remembered !== undefined)
+      return await firstWithRows(search, query(written), query(remembered), order);
+    const found = await query(written).execute();
     if (found.length > 0) return found;
-    const meant = await wordsAsMeant(q);
-    return meant === undefined ? [] : await find(meant);
+    const meant = await meanings.lookUp(q);
+    return meant === undefined ? [] : await query(meant).execute();
   };
   return {
     async list({ q, ...filter }, page) {
-      if (q === undefined) return await inOrder(db, filter, page);
+      if (q === undefined) return (await inOrder(databases, filter, page).execute()).map(toProduct);
       const list = page.sort === 'relevance' ? byRelevance : inOrder;
-      return await searching(q, (sought) => list(search, filter, page, sought));
+      const rows = await searching(q, (sought) => list(databases, filter, page, sought), orderOf(page.sort));
+      return rows.map(toProduct);
     },
     async countFacets({ q, ...filter }) {
-      const counted =
-        q === undefined
-          ? await countByCategory(db, filter)
-          : await searching(q, (sought) => countByCategory(search, filter, sought));
+      const counted = await (q === undefined
+        ? countByCategory(databases, filter).execute()
+        : searching(q, (sought) => countByCategory(databases, filter, sought), sql`category`));
       return facetsOf(counted, filter);
     },
   };
@@ -75,24 +86,44 @@ export function createProductLists({ db, search }: { db: Db; search: Db }): Prod
 
 type Choice = Omit<ProductFilter, 'q'>;
 
-const countByCategory = (
+type Query<Row> = Expression<Row> & { execute(): Promise<Row[]> };
+type Order = RawBuilder<unknown>;
+
+/** The rows of the first query or, where it has none, of the second: in one round trip. */
+async function firstWithRows<Row>(
   db: Db,
+  first: Query<Row>,
+  second: Query<Row>,
+  order: Order,
+): Promise<Row[]> {
+  const { rows } = await sql<Row>`
+    with first as materialized ${first}
+    select * from first union all select * from ${second} as second where not exists (select from first)
+    order by ${order}
+  `.execute(db);
+  return rows;
+}
+
+const countByCategory = (
+  databases: Databases,
   { minPrice = 0, maxPrice = Number.MAX_SAFE_INTEGER }: Choice,
   sought?: Sought[],
 ) =>
-  matching(db, {}, sought)
+  matching(databases, {}, sought)
     .select([
       'category',
       sql<number>`count(*) filter (where price between ${minPrice} and ${maxPrice})`.as('count'),
       sql<number>`min(price)`.as('min'),
       sql<number>`max(price)`.as('max'),
     ])
-    .groupBy('category')
-    .execute();
+    .groupBy('category');
 
 const MOST_CATEGORIES = 100;
 
-function facetsOf(counted: Awaited<ReturnType<typeof countByCategory>>, { category }: Choice): Facets {
+function facetsOf(
+  counted: Awaited<ReturnType<ReturnType<typeof countByCategory>['execute']>>,
+  { category }: Choice,
+): Facets {
   const priced = counted.filter((one) => category === undefined || one.category === category);
   return {
     categories: counted
@@ -108,67 +139,64 @@ function facetsOf(counted: Awaited<ReturnType<typeof countByCategory>>, { catego
 }
 
 const SORTED_BY = {
-  sku: { column: 'sku', descending: false },
-  name: { column: 'name', descending: false },
-  price: { column: 'price', descending: false },
-  '-price': { column: 'price', descending: true },
-  newest: { column: 'created_at', descending: true },
-  relevance: { column: 'sku', descending: false },
+  sku: { column: 'sku', as: 'sku', descending: false },
+  name: { column: 'name', as: 'name', descending: false },
+  price: { column: 'price', as: 'price', descending: false },
+  '-price': { column: 'price', as: 'price', descending: true },
+  newest: { column: 'created_at', as: 'createdAt', descending: true },
+  relevance: { column: 'rank', as: 'rank', descending: true },
 } as const;
 
-async function inOrder(
-  db: Db,
+const orderOf = (sort: ProductSort): Order => {
+  const { as, descending } = SORTED_BY[sort];
+  return sql`${sql.ref(as)} ${descending ? sql`desc` : sql`asc`}, sku`;
+};
+
+function inOrder(
+  databases: Databases,
   filter: Choice,
-  { sort, limit, after }: ProductPage,
+  { sort: wanted, limit, after }: ProductPage,
   sought?: Sought[],
-): Promise<Product[]> {
-  const { column, descending } = SORTED_BY[sort];
+): Query<ProductRow> {
+  const sort = wanted === 'relevance' ? 'sku' : wanted;
   const from = { limit, after: after?.sku ?? '' };
-  const rows = await ((sort === 'sku' && listed(db, filter, sought, from)) || matching(db, filter, sought))
+  return ((sort === 'sku' && listed(databases, filter, sought, from)) || matching(databases, filter, sought))
     .select(productColumns)
-    .$if(after !== undefined, (query) => query.where(behind(column, after!, descending)))
-    .orderBy(column, descending ? 'desc' : 'asc')
-    .orderBy('sku')
-    .limit(limit)
-    .execute();
-  return rows.map(toProduct);
+    .$if(after !== undefined, (query) => query.where(behind(sort, after!)))
+    .orderBy(orderOf(sort))
+    .limit(limit);
 }
 
 /** So many of the products that match are ranked, whichever are found first: what a common word costs is bounded. */
 export const MOST_RANKED = 100;
 
-async function byRelevance(
-  db: Db,
+function byRelevance(
+  databases: Databases,
   filter: Choice,
   { limit, after }: ProductPage,
   sought: Sought[],
-): Promise<ListedProduct[]> {
-  const rows = await db
+): Query<ProductRow> {
+  const first = listed(databases, filter, sought, { limit: MOST_RANKED, after: '' });
+  return (first ? databases.db : databases.search)
     .selectFrom(
-      matching(db, filter, sought)
+      (first ?? matching(databases, filter, sought))
         .select(productColumns)
         .select(sql<number>`ts_rank(search, ${toQuery(sought)})`.as('rank'))
         .limit(MOST_RANKED)
         .as('found'),
     )
     .selectAll()
-    .$if(after !== undefined, (query) => query.where(behind('rank', after!, true)))
-    .orderBy('rank', 'desc')
-    .orderBy('sku')
-    .limit(limit)
-    .execute();
-  return rows.map(toProduct);
+    .$if(after !== undefined, (query) => query.where(behind('relevance', after!)))
+    .orderBy(orderOf('relevance'))
+    .limit(limit);
 }
 
 const toQuery = (sought: Sought[]) => sql`to_tsquery('simple', ${toTsquery(sought)})`;
 
-const behind = (
-  column: string,
-  { value, sku }: { value: string | number; sku: string },
-  descending: boolean,
-) => {
+const behind = (sort: ProductSort, { value, sku }: { value: string | number; sku: string }) => {
+  const { column, descending } = SORTED_BY[sort];
   const position = sql.ref(column);
-  const from = column === 'rank' ? sql`${value}::real` : sql`${value}`;
+  const from = sort === 'relevance' ? sql`${value}::real` : sql`${value}`;
   return descending
     ? sql<SqlBool>`${position} <= ${from} and (${position} < ${from} or sku > ${sku})`
     : sql<SqlBool>`(${position}, sku) > (${from}, ${sku})`;
@@ -179,7 +207,7 @@ const behind = (
  * may be, which reads no more than it returns. Common words have many products.
  */
 function listed(
-  db: Db,
+  { db }: Databases,
   filter: Choice,
   sought: Sought[] = [],
   from: { limit: number; after: string },
@@ -191,11 +219,11 @@ function listed(
 }
 
 function matching(
-  db: Db,
+  { db, search }: Databases,
   { category, minPrice, maxPrice }: Choice,
   sought?: Sought[],
 ): SelectQueryBuilder<Schema, 'catalogue.products', object> {
-  return db
+  return (sought === undefined ? db : search)
     .selectFrom('catalogue.products')
     .where(sql<SqlBool>`active`)
     .$if(sought !== undefined, (query) => query.where(sql<SqlBool>`search @@ ${toQuery(sought!)}`))

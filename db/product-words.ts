@@ -36,41 +36,61 @@ const MOST_SIMILAR = 25;
 /** A word that more than so many begin with is looked up as their common start. */
 const MOST_CONTINUED = 25;
 
-const REMEMBERED = { max: 1000, ttl: 10_000 };
+const REMEMBERED = { max: 1000, ttl: 60_000 };
+
+/** What a `q` means with which nothing is found. Undefined where that is no more than what was written. */
+export interface Meanings {
+  /** Looked up, but for the words of the last minute. */
+  lookUp(q: string): Promise<Sought[] | undefined>;
+  /** Undefined too where a word of it is not of the last minute. */
+  remembered(q: string): Sought[] | undefined;
+}
 
 /**
- * Tells what a `q` means with which nothing was found: each word may be the start of one, and those that no word of a
- * product starts with are replaced by those that they are probably misspellings of. Words with digits are names of
- * something and stay as they are. Undefined where that is no more than what was written. What words there are may be
- * told as it was ten seconds ago.
+ * Each word may be the start of one, and those that no word of a product starts with are replaced by those that they are
+ * probably misspellings of. Words with digits are names of something and stay as they are.
  */
-export function createWordsAsMeant(db: Db): (q: string) => Promise<Sought[] | undefined> {
-  const remembered = new LRUCache<string, KnownWords>(REMEMBERED);
-  const known = async (words: string[]): Promise<KnownWords[]> => {
-    const unknown = words.filter((word) => !remembered.has(word));
-    const found = new Map(unknown.length === 0 ? [] : await lookUp(db, unknown));
-    for (const [word, about] of found) remembered.set(word, about);
-    return words.map((word) => found.get(word) ?? remembered.get(word) ?? NOTHING);
-  };
-  return async (q) => {
-    const written = wordsOf(q);
-    const about = await known(written);
-    const meant = written.map((word, index) => meaningOf(word, about[index]!));
-    const isMore = meant.some((sought, index) =>
-      'start' in sought
-        ? sought.isCommon
-        : sought.anyOf !== about[index]!.continued ||
-          (index < written.length - 1 && (sought.anyOf.length > 1 || sought.anyOf[0] !== written[index])),
+export function createMeanings(db: Db): Meanings {
+  const memory = new LRUCache<string, KnownWords>(REMEMBERED);
+  const meaningOfAll = (words: string[], known: (KnownWords | undefined)[]): Sought[] | undefined => {
+    const meant = words.map((word, index) =>
+      meaningOf(word, known[index] ?? NOTHING, index === words.length - 1),
     );
-    return isMore ? meant : undefined;
+    return meant.some(({ isMore }) => isMore) ? meant.map(({ sought }) => sought) : undefined;
+  };
+  return {
+    async lookUp(q) {
+      const words = wordsOf(q);
+      const unknown = words.filter((word) => !memory.has(word));
+      const found = new Map(unknown.length === 0 ? [] : await lookUp(db, unknown));
+      for (const [word, known] of found) memory.set(word, known);
+      return meaningOfAll(
+        words,
+        words.map((word) => found.get(word) ?? memory.get(word)),
+      );
+    },
+    remembered(q) {
+      const words = wordsOf(q);
+      const known = words.map((word) => memory.get(word));
+      return known.includes(undefined) ? undefined : meaningOfAll(words, known);
+    },
   };
 }
 
-function meaningOf(word: string, { continued, similar }: KnownWords): Sought {
-  if (continued.length > MOST_CONTINUED) return { start: word, isCommon: true };
-  if (continued.length > 0) return { anyOf: continued };
+/** What a word may be, and whether that is more than what is looked for as written. */
+function meaningOf(
+  word: string,
+  { continued, similar }: KnownWords,
+  isLast: boolean,
+): { sought: Sought; isMore: boolean } {
+  if (continued.length > MOST_CONTINUED) return { sought: { start: word, isCommon: true }, isMore: true };
+  if (continued.length > 0) {
+    return { sought: { anyOf: continued }, isMore: !isLast && continued.some((longer) => longer !== word) };
+  }
   const corrected = probablyMeant(word, similar);
-  return corrected.length > 0 ? { anyOf: corrected } : { start: word };
+  return corrected.length > 0
+    ? { sought: { anyOf: corrected }, isMore: true }
+    : { sought: { start: word }, isMore: false };
 }
 
 interface KnownWords {

@@ -291,6 +291,17 @@ describe('a search', () => {
     expect(await search('record')).toEqual(['S-5']);
   });
 
+  test.each(['relevance', 'sku', 'name', 'price', '-price', 'newest'])(
+    'in the order of %s finds what is as written, and was taken for a slip a moment ago',
+    async (sort) => {
+      expect((await search('bokshelf', `&sort=${sort}`)).toSorted()).toEqual(['S-1', 'S-2']);
+      await ask('PUT', '/S-9', { name: 'Bokshelf', price: 1, currency: 'USD' });
+      expect(await search('bokshelf', `&sort=${sort}`)).toEqual(['S-9']);
+      expect((await list('q=bokshelf&facets=true')).body.facets.price).toEqual({ min: 1, max: 1 });
+      await ask('DELETE', '/S-9');
+    },
+  );
+
   test('has the words of all products on sale, and no others, listed by sku', async () => {
     const { rows } = await sql<{ word: string; sku: string }>`
       with has as (
