@@ -6,7 +6,7 @@ import type { Caller } from './tokens.ts';
 const email = z.email().max(254);
 
 /** A password that somebody chooses. */
-const newPassword = z
+export const newPassword = z
   .string()
   .min(8)
   .max(1000)

@@ -1,18 +1,26 @@
+import { randomUUID } from 'node:crypto';
 import { sql } from 'kysely';
 import type { Db, Trx } from './connect.ts';
 import type { Role } from '../domain/roles.ts';
+import type { User } from './users.ts';
 
-/** Stores the hash of a new refresh token of a login (`family`), and forgets the user's expired ones. */
-export async function insertRefreshToken(
-  db: Db | Trx,
-  token: { tokenHash: string; family: string; userId: string; expiresAt: Date },
+/** A refresh token is stored as its hash. */
+interface NewRefreshToken {
+  tokenHash: string;
+  expiresAt: Date;
+}
+
+/** Stores a new refresh token of a login (`family`), and forgets the user's expired ones. */
+async function insertRefreshToken(
+  trx: Trx,
+  token: NewRefreshToken & { family: string; userId: string },
 ): Promise<void> {
-  await db
+  await trx
     .deleteFrom('identity.refresh_tokens')
     .where('user_id', '=', token.userId)
     .where('expires_at', '<', sql<Date>`now()`)
     .execute();
-  await db
+  await trx
     .insertInto('identity.refresh_tokens')
     .values({
       token_hash: token.tokenHash,
@@ -23,6 +31,46 @@ export async function insertRefreshToken(
     .execute();
 }
 
+/** Stores the first refresh token of a login. False where the password that opened it has been changed meanwhile. */
+export async function openLogin(db: Db, user: User, token: NewRefreshToken): Promise<boolean> {
+  return await db.transaction().execute(async (trx) => {
+    const unchanged = await trx
+      .selectFrom('identity.users')
+      .select('id')
+      .where('id', '=', user.id)
+      .where('password_hash', '=', user.passwordHash)
+      .forShare()
+      .executeTakeFirst();
+    if (!unchanged) return false;
+    await insertRefreshToken(trx, { ...token, family: randomUUID(), userId: user.id });
+    return true;
+  });
+}
+
+/**
+ * Changes a user's password and ends all logins but the one that it opens with `token`. False where the password has been
+ * changed meanwhile.
+ */
+export async function changePassword(
+  db: Db,
+  user: User,
+  passwordHash: string,
+  token: NewRefreshToken,
+): Promise<boolean> {
+  return await db.transaction().execute(async (trx) => {
+    const { numUpdatedRows } = await trx
+      .updateTable('identity.users')
+      .set({ password_hash: passwordHash })
+      .where('id', '=', user.id)
+      .where('password_hash', '=', user.passwordHash)
+      .executeTakeFirst();
+    if (numUpdatedRows === 0n) return false;
+    await trx.deleteFrom('identity.refresh_tokens').where('user_id', '=', user.id).execute();
+    await insertRefreshToken(trx, { ...token, family: randomUUID(), userId: user.id });
+    return true;
+  });
+}
+
 /**
  * Uses a refresh token up, puts its successor in its place, and tells whose it is. A token that was used before was
  * copied by somebody, so its whole family is revoked. Undefined for a token that is unknown, used, or expired.
@@ -30,17 +78,26 @@ export async function insertRefreshToken(
 export async function rotateRefreshToken(
   db: Db,
   tokenHash: string,
-  successor: { tokenHash: string; expiresAt: Date },
+  successor: NewRefreshToken,
 ): Promise<{ id: string; role: Role } | undefined> {
   return await db.transaction().execute(async (trx) => {
+    // The owner first, as those do who end all logins of one; they have ended this one where it is gone then.
+    const owner = await trx
+      .selectFrom('identity.users')
+      .select(['id', 'role'])
+      .where('deleted_at', 'is', null)
+      .where('id', 'in', (builder) =>
+        builder.selectFrom('identity.refresh_tokens').select('user_id').where('token_hash', '=', tokenHash),
+      )
+      .forShare()
+      .executeTakeFirst();
+    if (!owner) return undefined;
     const token = await trx
-      .selectFrom('identity.refresh_tokens as token')
-      .innerJoin('identity.users as owner', 'owner.id', 'token.user_id')
-      .select(['token.family', 'token.user_id as userId', 'token.used_at as usedAt', 'owner.role'])
-      .select(sql<boolean>`token.expires_at <= now()`.as('expired'))
-      .where('token.token_hash', '=', tokenHash)
-      .where('owner.deleted_at', 'is', null)
-      .forUpdate('token')
+      .selectFrom('identity.refresh_tokens')
+      .select(['family', 'used_at as usedAt'])
+      .select(sql<boolean>`expires_at <= now()`.as('expired'))
+      .where('token_hash', '=', tokenHash)
+      .forUpdate()
       .executeTakeFirst();
     if (!token || token.expired) return undefined;
     if (token.usedAt) {
@@ -52,8 +109,8 @@ export async function rotateRefreshToken(
       .set({ used_at: new Date() })
       .where('token_hash', '=', tokenHash)
       .execute();
-    await insertRefreshToken(trx, { ...successor, family: token.family, userId: token.userId });
-    return { id: token.userId, role: token.role };
+    await insertRefreshToken(trx, { ...successor, family: token.family, userId: owner.id });
+    return owner;
   });
 }
 

@@ -21,6 +21,8 @@ export interface Client extends FetchClient<paths> {
   /** Throws a ProblemError `invalid_credentials`. */
   logIn(email: string, password: string): Promise<void>;
   logOut(): Promise<void>;
+  /** Logs in with the new password, and ends all other logins. Throws a ProblemError `invalid_credentials`. */
+  changePassword(change: { email: string; password: string; newPassword: string }): Promise<void>;
 }
 
 /**
@@ -70,6 +72,9 @@ export function createClient({ baseUrl, token, retries = 4, fetch: send = fetch 
     async logOut() {
       if (tokens) await client.POST('/v1/auth/logout', { body: { refreshToken: tokens.refreshToken } });
       tokens = undefined;
+    },
+    async changePassword(body: { email: string; password: string; newPassword: string }) {
+      tokens = await dataOf(client.POST('/v1/auth/password', { body }));
     },
   });
 }

@@ -176,6 +176,75 @@ async function signed(
   return await new SignJWT(given).setProtectedHeader({ alg, typ: 'JWT', ...header }).sign(secret);
 }
 
+describe('a password', () => {
+  const change = (email: string, password: string, newPassword: string) =>
+    api.request('POST', '/v1/auth/password', { body: { email, password, newPassword } });
+  const registered = async (): Promise<string> => {
+    const email = `${randomUUID()}@example.com`;
+    const body = { email, password: 'the first one', name: 'Pat' };
+    expect((await api.request('POST', '/v1/auth/register', { body })).status).toBe(201);
+    return email;
+  };
+
+  test('is changed by who knows it: all other logins end, and only the new one logs in', async () => {
+    const email = await registered();
+    const before = [(await login(email, 'the first one')).body, (await login(email, 'the first one')).body];
+    const changed = await change(email, 'the first one', 'the second one');
+    expect(changed).toMatchObject({ status: 200, body: { expiresIn: 3600 } });
+    expect((await readOrders(changed.body.accessToken)).status).toBe(200);
+    for (const { refreshToken } of before) expectProblem(await refresh(refreshToken), 401, 'unauthenticated');
+    expectProblem(await login(email, 'the first one'), 401, 'invalid_credentials');
+    expect((await login(email, 'the second one')).status).toBe(200);
+    expect((await refresh(changed.body.refreshToken)).status).toBe(200);
+  });
+
+  test('that is changed again by who got no answer is changed', async () => {
+    const email = await registered();
+    for (let time = 0; time < 2; time += 1) {
+      expect((await change(email, 'the first one', 'the second one')).status).toBe(200);
+    }
+    expect((await login(email, 'the second one')).status).toBe(200);
+  });
+
+  test('is not changed by who does not know it, nor to one that is too short', async () => {
+    const email = await registered();
+    expectProblem(await change(email, 'a wrong one', 'the second one'), 401, 'invalid_credentials');
+    expectProblem(await change('nobody@example.com', 'a', 'the second one'), 401, 'invalid_credentials');
+    expectProblem(await change(email, 'the first one', 'short'), 422, 'validation_failed', '/newPassword');
+    expect((await login(email, 'the first one')).status).toBe(200);
+  });
+
+  test('that is changed while others log in and refresh leaves none of them logged in', async () => {
+    for (let round = 0; round < 5; round += 1) {
+      const email = await registered();
+      const open = (await login(email, 'the first one')).body;
+      const [changed, ...others] = await Promise.all([
+        change(email, 'the first one', 'the second one'),
+        login(email, 'the first one'),
+        refresh(open.refreshToken),
+        ...Array.from({ length: 3 }, () => login(email, 'the first one')),
+      ]);
+      expect(changed.status).toBe(200);
+      for (const { status, body } of others) {
+        expect([200, 401]).toContain(status);
+        if (status === 200) expectProblem(await refresh(body.refreshToken), 401, 'unauthenticated');
+      }
+      expect((await refresh(changed.body.refreshToken)).status).toBe(200);
+    }
+  });
+
+  test('changed by two at once is changed by one of them', async () => {
+    const email = await registered();
+    const answers = await Promise.all([
+      change(email, 'the first one', 'the second one'),
+      change(email, 'the first one', 'a third one'),
+    ]);
+    expect(answers.map(({ status }) => status).toSorted()).toEqual([200, 401]);
+    const logins = [await login(email, 'the second one'), await login(email, 'a third one')];
+    expect(logins.map(({ status }) => status)).toEqual(answers.map(({ status }) => status));
+  });
+});
+
 describe('an access token', () => {
   test('that the API itself could have made works', async () => {
     expect((await readOrders(await signed())).status).toBe(200);

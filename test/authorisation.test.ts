@@ -21,6 +21,7 @@ const table: [method: string, path: string, expected: Expected, body?: unknown][
   ['POST', '/v1/auth/login', [422, 422, 422, 422], {}],
   ['POST', '/v1/auth/refresh', [422, 422, 422, 422], {}],
   ['POST', '/v1/auth/logout', [422, 422, 422, 422], {}],
+  ['POST', '/v1/auth/password', [422, 422, 422, 422], {}],
   ['GET', '/v1/api-keys', [401, 403, 403, 200]],
   ['POST', '/v1/api-keys', [401, 403, 403, 422], {}],
   ['DELETE', `/v1/api-keys/${anything}`, [401, 403, 403, 404]],

@@ -121,6 +121,15 @@ describe('the client', () => {
   });
 });
 
+test('changes a password, and goes on with the new login', async () => {
+  const client = createClient({ baseUrl: stack.api.url });
+  const email = `${crypto.randomUUID()}@example.com`;
+  await client.POST('/v1/auth/register', { body: { email, password: 'the first one', name: 'Pat' } });
+  await client.changePassword({ email, password: 'the first one', newPassword: 'the second one' });
+  expect(await dataOf(client.GET('/v1/orders'))).toMatchObject({ data: [] });
+  expect(await thrown(client.logIn(email, 'the first one'))).toMatchObject({ code: 'invalid_credentials' });
+});
+
 test('the description that the client is made from is what the API says', async () => {
   expect(await readDescription(stack.api)).toEqual(spec);
 });

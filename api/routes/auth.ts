@@ -3,11 +3,16 @@ import type { Request, Response } from 'express';
 import { z } from 'zod';
 import type { Db } from '../../db/connect.ts';
 import { type Customer, emailTaken, findCustomer, insertCustomer } from '../../db/customers.ts';
-import { insertRefreshToken, revokeRefreshTokens, rotateRefreshToken } from '../../db/refresh-tokens.ts';
-import { findUser, findUserByEmail } from '../../db/users.ts';
+import {
+  changePassword,
+  openLogin,
+  revokeRefreshTokens,
+  rotateRefreshToken,
+} from '../../db/refresh-tokens.ts';
+import { findUser, findUserByEmail, type User } from '../../db/users.ts';
 import { OrderPlatformError } from '../../domain/errors.ts';
 import { commandIdFor } from '../../domain/ids.ts';
-import { customer, registration } from '../customer-schemas.ts';
+import { customer, newPassword, registration } from '../customer-schemas.ts';
 import { mergeVisitorsCart } from '../cart-owner.ts';
 import { type Endpoint, endpoint } from '../endpoint.ts';
 import type { Passwords } from '../passwords.ts';
@@ -37,7 +42,11 @@ const credentials = z.strictObject({
     .transform((email) => email.replaceAll('\0', '')),
   password: z.string().max(1000),
 });
+const passwordChange = credentials.extend({ newPassword }).meta({ id: 'ChangePassword' });
 const refreshToken = z.strictObject({ refreshToken: z.string().max(200) });
+
+const invalidCredentials = () =>
+  new OrderPlatformError('invalid_credentials', 'The email or the password is wrong.');
 
 export interface AuthDeps {
   db: Db;
@@ -92,20 +101,26 @@ export function authEndpoints({
     return known;
   };
 
-  /** Failed logins count by account and address together: nobody can lock another one out from elsewhere. */
+  /**
+   * The user with this email who has one of the passwords. Failed logins count by account and address together: nobody can
+   * lock another one out from elsewhere.
+   */
   const logIn = async (
-    { email, password }: z.output<typeof credentials>,
+    { email }: z.output<typeof credentials>,
+    given: string[],
     request: Request,
     response: Response,
-  ): Promise<Caller> => {
+  ): Promise<User> => {
     const user = await findUserByEmail(db, email);
     const account = `${email.trim().toLowerCase()} ${addressOf(request)}`;
     const attempt = await limitLogins(request, response, account);
-    if (!(await passwords.matches(user?.passwordHash, password)) || !user) {
-      throw new OrderPlatformError('invalid_credentials', 'The email or the password is wrong.');
+    for (const password of given) {
+      if ((await passwords.matches(user?.passwordHash, password)) && user) {
+        attempt.forgive();
+        return user;
+      }
     }
-    attempt.forgive();
-    return user;
+    throw invalidCredentials();
   };
 
   const newToken = () => {
@@ -157,10 +172,31 @@ export function authEndpoints({
       answers: { 200: { description: 'The tokens', body: tokenPair } },
       problems: ['invalid_credentials', 'validation_failed', 'rate_limited'],
       async handle({ body, request, response }) {
-        const user = await passwords.inTurn(() => logIn(body, request, response));
+        const user = await passwords.inTurn(() => logIn(body, [body.password], request, response));
         await mergeVisitorsCart(db, user, request, response);
-        const { token, tokenHash, expiresAt } = newToken();
-        await insertRefreshToken(db, { tokenHash, expiresAt, family: randomUUID(), userId: user.id });
+        const { token, ...stored } = newToken();
+        if (!(await openLogin(db, user, stored))) throw invalidCredentials();
+        await sendTokens(response, user, token);
+      },
+    }),
+    endpoint({
+      method: 'post',
+      path: '/v1/auth/password',
+      tag: 'Authentication',
+      summary: 'Change a password, log in with the new one, and end all other logins',
+      access: 'public',
+      body: passwordChange,
+      answers: { 200: { description: 'The tokens', body: tokenPair } },
+      problems: ['invalid_credentials', 'validation_failed', 'rate_limited'],
+      async handle({ body, request, response }) {
+        // Who asks again, having got no answer, has the new password already.
+        const given = [body.password, body.newPassword];
+        const { user, passwordHash } = await passwords.inTurn(async () => ({
+          user: await logIn(body, given, request, response),
+          passwordHash: await passwords.hash(body.newPassword),
+        }));
+        const { token, ...stored } = newToken();
+        if (!(await changePassword(db, user, passwordHash, stored))) throw invalidCredentials();
         await sendTokens(response, user, token);
       },
     }),
