@@ -35,6 +35,9 @@ const KEEP_UP_MS = 2_000;
 /** So many searches run at once; the others wait, and no order waits for them. */
 const SEARCH_CONNECTIONS = 4;
 
+/** Room for the longest query there is: the variables of a message, escaped. */
+const MAX_HEADER_BYTES = 128 * 1024;
+
 const environment = apiEnvironment();
 const parts = await openParts('api', { ...environment, eager: environment.API_WORKER });
 const { logger, metrics, connection, db, mailer, companies, workflows, sideflows } = parts;
@@ -162,7 +165,7 @@ const app = createServer({
   trustProxy: environment.TRUST_PROXY,
 });
 
-const server = createHttpServer(app);
+const server = createHttpServer({ maxHeaderSize: MAX_HEADER_BYTES }, app);
 // Longer than load balancers keep idle connections, or they would send into one that is just being closed.
 server.keepAliveTimeout = 75_000;
 await new Promise<void>((resolve, reject) => {

@@ -57,30 +57,22 @@ const allowOf = (methods: string[]): string =>
     ', ',
   );
 
-/** Answers 405 with `Allow` for a path that knows other methods, else 404. */
-export const noSuchRoute =
+/** Answers 405 with `Allow` for a path that has methods, but not this one. */
+export const answerOtherMethods =
   (methodsOf: (path: string) => string[]): RequestHandler =>
-  (request, response) => {
+  (request, response, next) => {
     const methods = methodsOf(request.path);
-    if (methods.length === 0) {
-      sendProblem(
-        request,
-        response,
-        new OrderPlatformError('not_found', `There is nothing at ${request.path}.`),
-      );
-      return;
-    }
+    const method = request.method === 'HEAD' ? 'get' : request.method.toLowerCase();
+    if (methods.length === 0 || methods.includes(method)) return next();
     const allowed = allowOf(methods);
     response.setHeader('Allow', allowed);
-    sendProblem(
-      request,
-      response,
-      new OrderPlatformError(
-        'method_not_allowed',
-        `${request.path} takes ${allowed}, not ${request.method}.`,
-      ),
-    );
+    const detail = `${request.path} takes ${allowed}, not ${request.method}.`;
+    sendProblem(request, response, new OrderPlatformError('method_not_allowed', detail));
   };
+
+/** Answers 404. */
+export const noSuchRoute: RequestHandler = (request, response) =>
+  sendProblem(request, response, new OrderPlatformError('not_found', `There is nothing at ${request.path}.`));
 
 const BODY_PARSER_CODES: Record<string, [ErrorCode, string]> = {
   'entity.parse.failed': ['invalid_json', 'The body cannot be parsed as JSON.'],

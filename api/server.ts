@@ -9,7 +9,7 @@ import type { Logger } from 'pino';
 import type { Callers } from './callers.ts';
 import { type Endpoint, mount } from './endpoint.ts';
 import { describeApi } from './openapi.ts';
-import { answerOptions, noSuchRoute, problemHandler } from './problems.ts';
+import { answerOptions, answerOtherMethods, noSuchRoute, problemHandler } from './problems.ts';
 import type { Caller } from './tokens.ts';
 
 export interface ServerOptions {
@@ -45,6 +45,7 @@ export function createServer(options: ServerOptions): Express {
 
   const methodsOf = methodsByPath([...options.endpoints, ...PAGES]);
   app.options('/*path', answerOptions(methodsOf));
+  app.use(answerOtherMethods(methodsByName(options.endpoints)));
   const router = Router({ caseSensitive: true, strict: true });
   for (const definition of options.endpoints) mount(router, options.callers, options.limit, definition);
   app.use(router);
@@ -61,7 +62,7 @@ export function createServer(options: ServerOptions): Express {
   });
   app.use('/docs', express.static(swaggerFolder, { redirect: false }));
 
-  app.use(noSuchRoute(methodsOf));
+  app.use(answerOtherMethods(methodsOf), noSuchRoute);
   app.use(problemHandler(options.logger));
   return app;
 }
@@ -80,16 +81,26 @@ const swaggerFolder = dirname(createRequire(import.meta.url).resolve('swagger-ui
 
 const PAGES = ['/openapi.json', '/docs', '/docs/'].map((path) => ({ method: 'get' as const, path }));
 
+type Route = Pick<Endpoint, 'method' | 'path'>;
+
+/** Which methods the endpoints have at a path that is named as it is. */
+function methodsByName(endpoints: Route[]): (path: string) => string[] {
+  const methods = new Map<string, string[]>();
+  for (const { method, path } of endpoints) methods.set(path, [...(methods.get(path) ?? []), method]);
+  return (path) => methods.get(path) ?? [];
+}
+
 /** Which methods the endpoints have at a path; a path that is named as it is means no parameter. */
-function methodsByPath(endpoints: Pick<Endpoint, 'method' | 'path'>[]): (path: string) => string[] {
+function methodsByPath(endpoints: Route[]): (path: string) => string[] {
+  const methodsNamed = methodsByName(endpoints);
   const patterns = endpoints.map(({ method, path }) => ({
     method,
     pattern: new RegExp(`^${path.replaceAll(/:\w+/g, '[^/]+')}$`),
   }));
   return (path) => {
-    const named = endpoints.filter((endpoint) => endpoint.path === path);
-    const found = named.length > 0 ? named : patterns.filter(({ pattern }) => pattern.test(path));
-    return found.map(({ method }) => method);
+    const named = methodsNamed(path);
+    if (named.length > 0) return named;
+    return patterns.filter(({ pattern }) => pattern.test(path)).map(({ method }) => method);
   };
 }
 

@@ -72,6 +72,21 @@ export async function changePassword(
 }
 
 /**
+ * The owner of a refresh token, locked: whoever ends or goes on with one of its logins does so alone, and locks it before
+ * any token.
+ */
+const lockOwner = (trx: Trx, tokenHash: string): Promise<{ id: string; role: Role } | undefined> =>
+  trx
+    .selectFrom('identity.users')
+    .select(['id', 'role'])
+    .where('deleted_at', 'is', null)
+    .where('id', 'in', (builder) =>
+      builder.selectFrom('identity.refresh_tokens').select('user_id').where('token_hash', '=', tokenHash),
+    )
+    .forNoKeyUpdate()
+    .executeTakeFirst();
+
+/**
  * Uses a refresh token up, puts its successor in its place, and tells whose it is. A token that was used before was
  * copied by somebody, so its whole family is revoked. Undefined for a token that is unknown, used, or expired.
  */
@@ -81,16 +96,7 @@ export async function rotateRefreshToken(
   successor: NewRefreshToken,
 ): Promise<{ id: string; role: Role } | undefined> {
   return await db.transaction().execute(async (trx) => {
-    // The owner first, as those do who end all logins of one; they have ended this one where it is gone then.
-    const owner = await trx
-      .selectFrom('identity.users')
-      .select(['id', 'role'])
-      .where('deleted_at', 'is', null)
-      .where('id', 'in', (builder) =>
-        builder.selectFrom('identity.refresh_tokens').select('user_id').where('token_hash', '=', tokenHash),
-      )
-      .forShare()
-      .executeTakeFirst();
+    const owner = await lockOwner(trx, tokenHash);
     if (!owner) return undefined;
     const token = await trx
       .selectFrom('identity.refresh_tokens')
@@ -116,10 +122,13 @@ export async function rotateRefreshToken(
 
 /** Ends the login that a refresh token belongs to; an unknown token ends nothing. */
 export async function revokeRefreshTokens(db: Db, tokenHash: string): Promise<void> {
-  await db
-    .deleteFrom('identity.refresh_tokens')
-    .where('family', 'in', (builder) =>
-      builder.selectFrom('identity.refresh_tokens').select('family').where('token_hash', '=', tokenHash),
-    )
-    .execute();
+  await db.transaction().execute(async (trx) => {
+    await lockOwner(trx, tokenHash);
+    await trx
+      .deleteFrom('identity.refresh_tokens')
+      .where('family', 'in', (builder) =>
+        builder.selectFrom('identity.refresh_tokens').select('family').where('token_hash', '=', tokenHash),
+      )
+      .execute();
+  });
 }

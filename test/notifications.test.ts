@@ -25,6 +25,10 @@ beforeAll(async () => {
   server = new SMTPServer({
     authOptional: true,
     disabledCommands: ['STARTTLS'],
+    onMailFrom(_address, _session, callback) {
+      const responseCode = answers.get('any mail');
+      callback(responseCode ? Object.assign(new Error('Not from you'), { responseCode }) : null);
+    },
     onRcptTo({ address }, _session, callback) {
       const responseCode = answers.get(address);
       callback(responseCode ? Object.assign(new Error('Not here'), { responseCode }) : null);
@@ -344,6 +348,18 @@ describe('a message that does not arrive', () => {
     }
     const nobody = await send(note('+14150000000', { channel: 'sms' }));
     expect((await untilStatus(nobody.body.id, 'dead_letter')).attempts).toHaveLength(1);
+  });
+
+  test('is tried again where the server refuses any mail for good, which may be mended', async () => {
+    answers.set('any mail', 550);
+    const { body } = await send(note('patient@example.com'));
+    await eventually('it was tried', async () => {
+      const tried = await staff('GET', `/v1/notifications/${body.id}`);
+      return tried.body.attempts.length > 0;
+    });
+    answers.delete('any mail');
+    const { attempts } = await untilStatus(body.id, 'sent');
+    expect(attempts[0].error).toContain('550');
   });
 
   test('is tried by a workflow, becomes a dead letter with every error, and can be replayed', async () => {

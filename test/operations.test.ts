@@ -286,6 +286,8 @@ describe('a method that a path does not take', () => {
     ['POST', '/v1/products/MOUSE-WL', ['DELETE', 'GET', 'HEAD', 'PATCH', 'PUT']],
     ['PATCH', '/v1/inventory/MOUSE-WL', ['DELETE', 'GET', 'HEAD', 'PUT']],
     ['POST', '/v1/inventory/summary', ['GET', 'HEAD']],
+    ['DELETE', '/v1/inventory/summary', ['GET', 'HEAD']],
+    ['GET', '/v1/notifications/replay', ['POST']],
     ['GET', '/v1/auth/login', ['POST']],
     ['DELETE', '/livez', ['GET', 'HEAD']],
   ])('%s %s is told which ones it does', async (method, path, allowed) => {

@@ -25,10 +25,16 @@ const preview = z
 const variableNames = new Set(
   TEMPLATE_NAMES.flatMap((name) => Object.keys(templateOf(name).variables.shape)),
 );
+/** So that all of them, escaped, fit in a request line. */
+const MAX_GIVEN = 1_000;
 const givenVariables = Object.fromEntries(
   [...variableNames].map((name) => [
     name,
-    z.string().max(20_000).optional().meta({ description: 'A variable: text, or JSON where it is no text' }),
+    z
+      .string()
+      .max(MAX_GIVEN)
+      .optional()
+      .meta({ description: 'A variable: text, or JSON where it is no text' }),
   ]),
 );
 const tag = 'Notifications';

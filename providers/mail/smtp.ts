@@ -4,6 +4,8 @@ import { MessageRefused } from '../message-refused.ts';
 import type { Mail, Mailer } from './mailer.ts';
 
 const MAX_CONNECTIONS = 8;
+/** What a server refuses for good here it refuses this mail; a greeting, a login or a sender refused is about all mail. */
+const ABOUT_THE_MAIL = new Set<string | undefined>(['RCPT TO', 'DATA']);
 
 /** A mailer that speaks SMTP with the server at `url` (`smtp://` or `smtps://`, with credentials where needed). */
 export function smtpMailer(url: string, from: string): Mailer {
@@ -16,7 +18,7 @@ export function smtpMailer(url: string, from: string): Mailer {
     maxRequeues: 0,
     connectionTimeout: 1_500,
     greetingTimeout: 1_500,
-    socketTimeout: 3_000,
+    socketTimeout: 10_000,
   });
   return {
     concurrency: MAX_CONNECTIONS,
@@ -32,8 +34,8 @@ export function smtpMailer(url: string, from: string): Mailer {
           headers: { 'Auto-Submitted': 'auto-generated' },
         });
       } catch (error) {
-        const { responseCode } = error as { responseCode?: number };
-        if (responseCode !== undefined && responseCode >= 500) {
+        const { responseCode, command } = error as { responseCode?: number; command?: string };
+        if (responseCode !== undefined && responseCode >= 500 && ABOUT_THE_MAIL.has(command)) {
           throw new MessageRefused(`The mail server refused it (${responseCode}).`, { cause: error });
         }
         throw error;
