@@ -190,6 +190,25 @@ describe('customers', () => {
     expectProblem(other, 422, 'idempotency_key_reused');
   });
 
+  test('are not made again with another password for the same Idempotency-Key', async () => {
+    for (const [password, others] of [
+      [PASSWORD, ['another horse', undefined]],
+      [undefined, [PASSWORD]],
+    ] as const) {
+      const key = { 'idempotency-key': randomUUID() };
+      const body = { email: newEmail(), name: 'Once', password };
+      const { id } = (await admin('POST', '/v1/customers', body, key)).body as { id: string };
+      for (const other of others) {
+        const answer = await admin('POST', '/v1/customers', { ...body, password: other }, key);
+        expectProblem(answer, 422, 'idempotency_key_reused');
+        expect(answer.headers.get('idempotent-replayed')).toBeNull();
+      }
+      const again = await admin('POST', '/v1/customers', body, key);
+      expect(again).toMatchObject({ status: 201, body: { id } });
+      expect(again.headers.get('idempotent-replayed')).toBe('true');
+    }
+  });
+
   test('are changed only at the version that If-Match names, also by two at once', async () => {
     const { id } = await newCustomer();
     const change = (name: string, tag: string) =>
