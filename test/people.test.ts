@@ -4,12 +4,16 @@ import { promisify } from 'node:util';
 import { decodeProtectedHeader } from 'jose';
 import { sql } from 'kysely';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { createApiKeys } from '../api/api-keys.ts';
+import { createCallers } from '../api/callers.ts';
+import { givenKeyRing } from '../api/key-ring.ts';
+import { accessTokens } from '../api/tokens.ts';
 import { rotateSigningKey } from '../db/signing-keys.ts';
 import { address, type Answer, type Api, orderOf } from './harness/http.ts';
 import { expectStockAddsUp } from './harness/invariants.ts';
 import { conforming } from './harness/openapi.ts';
 import { expectProblem } from './harness/problems.ts';
-import { startStack, type TestStack } from './harness/stack.ts';
+import { JWT_SECRET, startStack, type TestStack } from './harness/stack.ts';
 import { eventually } from './harness/wait.ts';
 
 const REQUESTS_A_MINUTE = 300;
@@ -397,6 +401,27 @@ describe('a customer who leaves', () => {
     expect((await ask()).status).toBe(200);
     await remove(id);
     await eventually('the other process refuses', async () => (await ask()).status === 401, 10);
+  });
+
+  test('is known to have left by a process that starts, from its first answer', async () => {
+    const { id, token } = await newCustomer();
+    await remove(id);
+    const { api: started, process: another } = await stack.startApi({ API_WORKER: 'false' });
+    const answer = await started.request('GET', '/v1/customers/me', { token });
+    expectProblem(answer, 401, 'unauthenticated');
+    await another.stop();
+  });
+
+  test('while a process reads who has left is known to it', async () => {
+    const tokens = accessTokens(givenKeyRing(JWT_SECRET, []));
+    const callers = createCallers({ db: stack.db, tokens, apiKeys: createApiKeys(stack.db) });
+    const leaver = { id: randomUUID(), role: 'customer' } as const;
+    const token = await tokens.issue(leaver);
+    const reading = callers.refresh();
+    expect(await callers.verify(token)).toMatchObject(leaver);
+    callers.forget(leaver.id);
+    await reading;
+    await expect(callers.verify(token)).rejects.toMatchObject({ code: 'unauthenticated' });
   });
 
   test('while it places orders: each order that was taken is there and ends, none is half', async () => {
