@@ -103,4 +103,4 @@ const presentable = ({ row, pointer, detail }: RowError): RowError => ({
 });
 
 const clean = (value: string): string =>
-  value.replaceAll(/[\p{Cc}\p{Surrogate}]/gu, '\uFFFD').slice(0, LONGEST_DETAIL);
+  value.slice(0, LONGEST_DETAIL).replaceAll(/[\p{Cc}\p{Surrogate}]/gu, '\uFFFD');

@@ -50,7 +50,10 @@ export function createApiKeys(db: Db): ApiKeys {
   let uses = new Map<string, Date>();
   return {
     async verify(key) {
-      const found = await known.fetch(hashApiKey(key));
+      const keyHash = hashApiKey(key);
+      const found = await known.fetch(keyHash);
+      // The cache keeps a stale entry that was not found any more.
+      if (!found) known.delete(keyHash);
       if (!found || (found.expiresAt !== null && Date.parse(found.expiresAt) <= Date.now())) {
         throw new OrderPlatformError('unauthenticated', 'The API key is not valid or has expired.');
       }

@@ -18,6 +18,7 @@ export interface Callers {
 export function createCallers(deps: { db: Db; tokens: AccessTokens; apiKeys: ApiKeys }): Callers {
   const { db, tokens, apiKeys } = deps;
   let deleted = new Set<string>();
+  let forgottenMeanwhile = new Set<string>();
   return {
     async verify(token) {
       if (isApiKey(token)) return await apiKeys.verify(token);
@@ -27,9 +28,14 @@ export function createCallers(deps: { db: Db; tokens: AccessTokens; apiKeys: Api
       }
       return caller;
     },
-    forget: (userId) => void deleted.add(userId),
+    forget(userId) {
+      deleted.add(userId);
+      forgottenMeanwhile.add(userId);
+    },
     async refresh() {
-      deleted = new Set(await listDeletedUsers(db));
+      forgottenMeanwhile = new Set();
+      const listed = await listDeletedUsers(db);
+      deleted = new Set([...listed, ...forgottenMeanwhile]);
     },
   };
 }

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { CART_STATUSES, MAX_QUANTITY } from '../domain/cart.ts';
 import { placeOrder } from './order-schemas.ts';
-import { currency, money, sku, timestamp } from './schemas.ts';
+import { currency, money, sku, sum, timestamp } from './schemas.ts';
 
 const quantity = z.int().min(1).max(MAX_QUANTITY);
 
@@ -33,12 +33,12 @@ export const cart = z
         previousUnitPrice: money.optional().meta({
           description: 'What it cost when it was last added, where that has changed',
         }),
-        total: money,
+        total: sum,
         problem: z.object({ requested: z.int(), available: z.int() }).optional(),
       }),
     ),
     currency: currency.nullable().meta({ description: 'That of its items; null while there are none' }),
-    total: money,
+    total: sum,
     expiresAt: timestamp,
   })
   .meta({ id: 'Cart' });

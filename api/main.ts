@@ -94,6 +94,10 @@ const keyRing = environment.JWT_SECRET
 const tokens = accessTokens(keyRing);
 const apiKeys = createApiKeys(db);
 const callers = createCallers({ db, tokens, apiKeys });
+// A process that starts while Postgres is away learns of them when it is back.
+await callers
+  .refresh()
+  .catch((error: unknown) => logger.warn({ err: error }, 'Who was deleted could not be read'));
 const keepingUp = repeat(
   'keep up with keys and accounts',
   KEEP_UP_MS,

@@ -1,14 +1,14 @@
 import { z } from 'zod';
-import { address, currency, money, prose, text } from './schemas.ts';
+import { address, currency, prose, sum, text } from './schemas.ts';
 
-const line = z.strictObject({ name: text(200), quantity: z.int().min(1), total: money });
+const line = z.strictObject({ name: text(200), quantity: z.int().min(1), total: sum });
 const units = z.array(z.strictObject({ name: text(200), quantity: z.int().min(1) })).max(100);
 
 const shortage = z.strictObject({ sku: text(64), requested: z.int(), available: z.int() });
 const order = z.strictObject({
   number: text(20),
   currency,
-  total: money,
+  total: sum,
   lines: z.array(line).min(1).max(100),
   shippingAddress: address,
 });
@@ -97,7 +97,7 @@ const templates = {
       name: text(200).optional(),
       items: z.array(line).min(1).max(100),
       currency,
-      total: money,
+      total: sum,
     }),
     example: { name: 'John Smith', items: [aLine], currency: 'USD', total: 5998 },
   },

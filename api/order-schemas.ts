@@ -3,7 +3,7 @@ import { SHIPMENT_STATUSES } from '../domain/order.ts';
 import { PAYMENT_STATUSES, PAYMENT_TYPES } from '../domain/payments.ts';
 import { RETURN_STATUSES } from '../domain/returns.ts';
 import { ORDER_STATUSES } from '../domain/states.ts';
-import { address, currency, money, prose, sku, text, timestamp, uuid } from './schemas.ts';
+import { address, currency, money, prose, sku, sum, text, timestamp, uuid } from './schemas.ts';
 
 const quantity = z.int().min(1).max(10_000);
 
@@ -14,7 +14,7 @@ export const placeOrder = z
     lines: z.array(z.strictObject({ sku, quantity })).min(1).max(100),
     shippingAddress: address,
     payment: z.strictObject({ method: z.literal('card'), token: text(200) }),
-    expectedTotal: money
+    expectedTotal: sum
       .optional()
       .meta({ description: 'Refuse the order (409) if it would cost anything else' }),
     note: prose(2000).optional(),
@@ -75,7 +75,7 @@ export const payment = z
     id: z.guid(),
     type: z.enum(PAYMENT_TYPES),
     status: z.enum(['pending', 'succeeded', 'failed']),
-    amount: money,
+    amount: sum,
     currency,
     provider: z.string(),
     reason: z.string().optional(),
@@ -85,7 +85,7 @@ export const payment = z
 
 /** The body of `POST /v1/orders/:id/refunds`. */
 export const createRefund = z
-  .strictObject({ amount: money.min(1), reason: prose(500).min(1) })
+  .strictObject({ amount: sum.min(1), reason: prose(500).min(1) })
   .meta({ id: 'CreateRefund' });
 
 /** The body of `POST /v1/orders/:id/returns`. */
@@ -115,7 +115,7 @@ const orderLine = z.object({
   name: z.string(),
   quantity: z.int(),
   unitPrice: money,
-  total: money,
+  total: sum,
   cancelledQuantity: z.int(),
   shippedQuantity: z.int(),
   returnedQuantity: z.int(),
@@ -138,8 +138,8 @@ export const order = z
     paymentStatus: z.enum(PAYMENT_STATUSES),
     lines: z.array(orderLine),
     currency,
-    subtotal: money,
-    total: money,
+    subtotal: sum,
+    total: sum,
     shippingAddress: address,
     rejection: z
       .union([

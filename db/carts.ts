@@ -89,6 +89,14 @@ export const cartLocked = (orderId: string) =>
 const invalid = (pointer: string, detail: string) =>
   new OrderPlatformError('validation_failed', `${pointer}: ${detail}`, { errors: [{ pointer, detail }] });
 
+/** What an order of the cart would cost has to be a number that JSON can tell. */
+async function checkTotal(trx: Trx, cartId: string): Promise<void> {
+  const cart = await findCart(trx, cartId);
+  if (cart && !Number.isSafeInteger(cart.total)) {
+    throw invalid('/quantity', 'The total is more than a cart can have.');
+  }
+}
+
 /** Adds units of a product to an open cart, at the price of now. Throws `validation_failed`. */
 export async function addToCart(
   trx: Trx,
@@ -131,11 +139,12 @@ export async function addToCart(
     .where('id', '=', cartId)
     .where('currency', 'is', null)
     .execute();
+  await checkTotal(trx, cartId);
 }
 
 const notInCart = (sku: string) => new OrderPlatformError('not_found', `There is no ${sku} in the cart.`);
 
-/** Sets how many units of a product an open cart has. Throws `not_found` where it has none. */
+/** Sets how many units of a product an open cart has. Throws `not_found` where it has none, and `validation_failed`. */
 export async function setQuantity(trx: Trx, cartId: string, sku: string, quantity: number): Promise<void> {
   const { numUpdatedRows } = await trx
     .updateTable('shopping.cart_items')
@@ -144,6 +153,7 @@ export async function setQuantity(trx: Trx, cartId: string, sku: string, quantit
     .where('sku', '=', sku)
     .executeTakeFirst();
   if (numUpdatedRows === 0n) throw notInCart(sku);
+  await checkTotal(trx, cartId);
 }
 
 /** Takes a product out of an open cart. Throws `not_found` where it is not in there. */

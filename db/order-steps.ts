@@ -113,7 +113,10 @@ async function queuedNotifications(db: Db, orderId: string): Promise<string[]> {
 
 const eventOf = ({ event, of }: Message): string => (of === undefined ? event : `${event}:${of}`);
 
-/** Writes a step; false where another step came first. The new stock is computed as in placeOrder. */
+/**
+ * Writes a step; false where another step came first. The new stock is computed as in placeOrder. Where the stock of a
+ * unit was deleted meanwhile, the ledger refuses the whole step, as it knows no movement without what is left after it.
+ */
 async function writeStep(db: Db, before: OrderRecord, { step, after }: TakenStep): Promise<boolean> {
   const { id } = before;
   const json = (value: unknown) => JSON.stringify(value ?? null);
@@ -167,11 +170,13 @@ async function writeStep(db: Db, before: OrderRecord, { step, after }: TakenStep
         version = locked.version + 1, updated_at = now()
       from moved join locked on locked.sku = moved.sku
       where stock.sku = locked.sku
-      returning stock.sku, moved.movement, moved.quantity, stock.on_hand, stock.reserved
+      returning stock.sku, stock.on_hand, stock.reserved
     ),
     ledger as (
       insert into inventory.movements (sku, type, quantity, order_id, on_hand_after, reserved_after)
-      select sku, movement, quantity, ${id}::uuid, on_hand, reserved from stock order by sku
+      select sku, movement, quantity, ${id}::uuid, stock.on_hand, stock.reserved
+      from moved left join stock using (sku)
+      order by sku
     ),
     order_lines as (
       update ordering.order_lines

@@ -37,11 +37,11 @@ export const currency = z
   .string()
   .regex(/^[A-Z]{3}$/)
   .meta({ description: 'ISO 4217', example: 'USD' });
-export const money = z
-  .int()
-  .min(0)
-  .max(1_000_000_000_000)
-  .meta({ description: 'In minor units of the currency' });
+const IN_MINOR_UNITS = { description: 'In minor units of the currency' };
+/** What a unit costs. */
+export const money = z.int().min(0).max(1_000_000_000_000).meta(IN_MINOR_UNITS);
+/** What many units cost: up to what a number in JSON can tell. */
+export const sum = z.int().min(0).max(Number.MAX_SAFE_INTEGER).meta(IN_MINOR_UNITS);
 
 /** What a schema found wrong, field by field. */
 export const fieldErrors = (error: z.ZodError): FieldError[] =>

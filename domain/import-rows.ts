@@ -8,13 +8,18 @@ const units = z.int().min(0).max(MAX_UNITS);
 
 const productRow = z.strictObject({ sku, ...productFields });
 
+/** As exported; orders decide on it, and it goes no further. */
+const ignored = z
+  .unknown()
+  .optional()
+  .transform(() => undefined);
+
 const stockRow = z.strictObject({
   sku: sku.refine((name) => name !== 'summary', 'This is no sku'),
   onHand: units,
   lowStockThreshold: units.optional(),
-  // As exported; orders decide on them.
-  reserved: z.unknown().optional(),
-  available: z.unknown().optional(),
+  reserved: ignored,
+  available: ignored,
 });
 
 export type ProductRow = z.output<typeof productRow>;

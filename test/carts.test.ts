@@ -198,6 +198,23 @@ describe('a cart', () => {
     expect(contents(await read(who))).toEqual([['A', 9_999]]);
   });
 
+  test('costs more than a price can be, but never more than can be counted', async () => {
+    for (const sku of ['DEAR', 'DEARER']) await stack.stock(sku, 20_000, 1_000_000_000_000);
+    const who = byLogin(john);
+    const most = { items: [{ total: 9_000_000_000_000_000 }], total: 9_000_000_000_000_000 };
+    expect(await add(who, 'DEAR', 9_000)).toMatchObject({ status: 200, body: most });
+    expectProblem(await add(who, 'DEARER', 10), 422, 'validation_failed', '/quantity');
+    const more = await send('PATCH', '/v1/cart/items/DEAR', who, { quantity: 9_010 });
+    expectProblem(more, 422, 'validation_failed', '/quantity');
+    expect(await read(who)).toMatchObject(most);
+    const placed = await checkOut(john, orderBody('tok_ok', { expectedTotal: most.total }));
+    const { total, items: lines } = most;
+    expect(placed).toMatchObject({
+      status: 201,
+      body: { status: 'confirmed', subtotal: total, total, lines },
+    });
+  });
+
   test('has at most 100 products', async () => {
     await sql`
       insert into catalogue.products (sku, name, price, currency)

@@ -173,6 +173,36 @@ describe('products', () => {
     expect(ended).toMatchObject({ status: 'completed', processed: 5, failed: 5 });
   });
 
+  test('are told also by a name in which the end of what is told cuts a letter in two', async () => {
+    const long = 'x'.repeat(298);
+    const row = JSON.stringify({ sku: 'E-9', name: 'x', price: 1, currency: 'USD', [`${long}😀`]: 1 });
+    expect(await imported('products', row, NDJSON)).toMatchObject({
+      status: 'completed',
+      failed: 1,
+      errors: [{ row: 1, pointer: `/${long}\uFFFD` }],
+    });
+  });
+
+  test('of texts that no database takes are told, and the others taken', async () => {
+    const texts = {
+      name: 'x',
+      description: 'x',
+      category: 'x',
+      currency: 'USD',
+      imageUrl: 'https://x.example',
+    };
+    const rows = Object.keys({ sku: '', ...texts }).flatMap((field) =>
+      ['\0', '\ud800'].map((bad) => ({ sku: 'E-10', price: 1, ...texts, [field]: `https://x/${bad}` })),
+    );
+    const file = [...rows, { sku: 'E-11', price: 1, ...texts }].map((row) => JSON.stringify(row)).join('\n');
+    expect(await imported('products', file, NDJSON)).toMatchObject({
+      status: 'completed',
+      processed: rows.length + 1,
+      failed: rows.length,
+    });
+    expect(await product('E-11')).toMatchObject(texts);
+  });
+
   test('keep a hundred of their errors, and count all', async () => {
     const rows = Array.from({ length: 1200 }, (_, number) => `?${number},x,1,USD`);
     const file = `sku,name,price,currency\n${rows.join('\n')}`;
@@ -265,6 +295,19 @@ describe('stock', () => {
       { type: 'adjustment', quantity: 2, reason: 'import', onHandAfter: 9 },
       { type: 'adjustment', quantity: 7, reason: 'import', onHandAfter: 7 },
     ]);
+  });
+
+  test('is set whatever stands in the columns that are only exported', async () => {
+    const cells = await imported('inventory', 'sku,onHand,reserved,available\nIN-CSV,1,\0,\0');
+    expect(cells).toMatchObject({ status: 'completed', failed: 0 });
+    expect(await stock('IN-CSV')).toMatchObject({ onHand: 1, reserved: 0 });
+    const lines = ['"\\u0000"', '"\\ud800"', `${'['.repeat(20_000)}${']'.repeat(20_000)}`].map(
+      (value, index) =>
+        `{"sku":"IN-LINE-${index}","onHand":${index},"reserved":${value},"available":${value}}`,
+    );
+    const ended = await imported('inventory', lines.join('\n'), NDJSON);
+    expect(ended).toMatchObject({ status: 'completed', processed: 3, failed: 0 });
+    expect(await stock('IN-LINE-2')).toMatchObject({ onHand: 2, reserved: 0 });
   });
 
   test('is exported and imported again', async () => {

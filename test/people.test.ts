@@ -4,12 +4,16 @@ import { promisify } from 'node:util';
 import { decodeProtectedHeader } from 'jose';
 import { sql } from 'kysely';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { createApiKeys } from '../api/api-keys.ts';
+import { createCallers } from '../api/callers.ts';
+import { givenKeyRing } from '../api/key-ring.ts';
+import { accessTokens } from '../api/tokens.ts';
 import { rotateSigningKey } from '../db/signing-keys.ts';
 import { address, type Answer, type Api, orderOf } from './harness/http.ts';
 import { expectStockAddsUp } from './harness/invariants.ts';
 import { conforming } from './harness/openapi.ts';
 import { expectProblem } from './harness/problems.ts';
-import { startStack, type TestStack } from './harness/stack.ts';
+import { JWT_SECRET, startStack, type TestStack } from './harness/stack.ts';
 import { eventually } from './harness/wait.ts';
 
 const REQUESTS_A_MINUTE = 300;
@@ -188,6 +192,25 @@ describe('customers', () => {
     expect(new Set(answers.map((answer) => answer.body.id)).size).toBe(1);
     const other = await admin('POST', '/v1/customers', { ...body, name: 'Twice' }, key);
     expectProblem(other, 422, 'idempotency_key_reused');
+  });
+
+  test('are not made again with another password for the same Idempotency-Key', async () => {
+    for (const [password, others] of [
+      [PASSWORD, ['another horse', undefined]],
+      [undefined, [PASSWORD]],
+    ] as const) {
+      const key = { 'idempotency-key': randomUUID() };
+      const body = { email: newEmail(), name: 'Once', password };
+      const { id } = (await admin('POST', '/v1/customers', body, key)).body as { id: string };
+      for (const other of others) {
+        const answer = await admin('POST', '/v1/customers', { ...body, password: other }, key);
+        expectProblem(answer, 422, 'idempotency_key_reused');
+        expect(answer.headers.get('idempotent-replayed')).toBeNull();
+      }
+      const again = await admin('POST', '/v1/customers', body, key);
+      expect(again).toMatchObject({ status: 201, body: { id } });
+      expect(again.headers.get('idempotent-replayed')).toBe('true');
+    }
   });
 
   test('are changed only at the version that If-Match names, also by two at once', async () => {
@@ -380,6 +403,27 @@ describe('a customer who leaves', () => {
     await eventually('the other process refuses', async () => (await ask()).status === 401, 10);
   });
 
+  test('is known to have left by a process that starts, from its first answer', async () => {
+    const { id, token } = await newCustomer();
+    await remove(id);
+    const { api: started, process: another } = await stack.startApi({ API_WORKER: 'false' });
+    const answer = await started.request('GET', '/v1/customers/me', { token });
+    expectProblem(answer, 401, 'unauthenticated');
+    await another.stop();
+  });
+
+  test('while a process reads who has left is known to it', async () => {
+    const tokens = accessTokens(givenKeyRing(JWT_SECRET, []));
+    const callers = createCallers({ db: stack.db, tokens, apiKeys: createApiKeys(stack.db) });
+    const leaver = { id: randomUUID(), role: 'customer' } as const;
+    const token = await tokens.issue(leaver);
+    const reading = callers.refresh();
+    expect(await callers.verify(token)).toMatchObject(leaver);
+    callers.forget(leaver.id);
+    await reading;
+    await expect(callers.verify(token)).rejects.toMatchObject({ code: 'unauthenticated' });
+  });
+
   test('while it places orders: each order that was taken is there and ends, none is half', async () => {
     const { id, token } = await newCustomer();
     await stack.stock('LEAVING', 50);
@@ -458,7 +502,7 @@ describe('an API key', () => {
     expectProblem(await create({ role: 'admin' }, header), 422, 'idempotency_key_reused');
   });
 
-  test('that is revoked stops: here at once, in other processes within seconds', async () => {
+  test('that is revoked stops: here at once, in others within seconds, also when they cannot look it up later', async () => {
     const { id, key } = (await create({})).body as { id: string; key: string };
     for (const at of [api, ...pair]) expect((await readStock(key, at)).status).toBe(200);
     expect((await admin('DELETE', `/v1/api-keys/${id}`)).status).toBe(204);
@@ -473,6 +517,13 @@ describe('an API key', () => {
     expectProblem(await admin('DELETE', `/v1/api-keys/${randomUUID()}`), 404, 'not_found');
     const ids = (await admin('GET', '/v1/api-keys?limit=100')).body.data.map((one: { id: string }) => one.id);
     expect(ids).not.toContain(id);
+
+    await sql`alter table identity.api_keys rename to api_keys_away`.execute(stack.db);
+    try {
+      for (const at of pair) expectProblem(await readStock(key, at), 401, 'unauthenticated');
+    } finally {
+      await sql`alter table identity.api_keys_away rename to api_keys`.execute(stack.db);
+    }
   });
 
   test('works until it expires', async () => {

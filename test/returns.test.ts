@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { sql } from 'kysely';
 import { describe, expect, test } from 'vitest';
 import type { Order } from '../domain/order.ts';
 import type { Return, ReturnCommand } from '../domain/returns.ts';
@@ -191,6 +192,27 @@ describe('the way of a return', () => {
     expect(deleted.status).toBe(204);
     await accept(await requested(order));
     expect(await life.stockOf(sku)).toEqual({ onHand: 1, reserved: 0 });
+  });
+
+  test('of goods whose stock is deleted at this very moment: they are in stock again', async () => {
+    const order = await life.delivered(2);
+    const { sku } = order.lines[0]!;
+    const asked = await requested(order, 2);
+    await life.api.request('DELETE', `/v1/inventory/${sku}`, { token: life.stack.tokens.staff });
+    // The stock that is made for it the first time is gone at once.
+    await sql`create sequence deletions`.execute(life.stack.db);
+    await sql`
+      create function delete_at_once() returns trigger language plpgsql as
+      'begin if nextval(''deletions'') = 1 then return null; end if; return new; end'
+    `.execute(life.stack.db);
+    await sql`
+      create trigger delete_at_once before insert on inventory.stock for each row
+      when (new.sku = ${sql.lit(sku)}) execute function delete_at_once()
+    `.execute(life.stack.db);
+    await accept(asked);
+    expect(await life.stockOf(sku)).toEqual({ onHand: 2, reserved: 0 });
+    expect((await life.movements(order)).filter(([type]) => type === 'return')).toEqual([['return', 2]]);
+    expect((await life.read(order)).lines[0]!.returnedQuantity).toBe(2);
   });
 });
 

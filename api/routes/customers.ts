@@ -11,6 +11,8 @@ import {
   updateCustomer,
 } from '../../db/customers.ts';
 import { deleteCustomer, eraseTraces } from '../../db/erasure.ts';
+import { findUser } from '../../db/users.ts';
+import { OrderPlatformError } from '../../domain/errors.ts';
 import { commandIdFor } from '../../domain/ids.ts';
 import {
   changeCustomer,
@@ -44,6 +46,28 @@ export interface CustomerDeps {
 }
 
 export function customerEndpoints({ db, passwords, forgetCaller }: CustomerDeps): Endpoint[] {
+  /** The customer that this very request has added before. Its password is told by its slow hash alone. */
+  const addedBefore = async (
+    id: string,
+    password: string | undefined,
+    response: Response,
+  ): Promise<Customer> => {
+    const user = await findUser(db, id);
+    const found = user && (await findCustomer(db, id));
+    if (!found) throw noSuchCustomer();
+    const { passwordHash } = user;
+    const isSame =
+      password === undefined
+        ? passwordHash === null
+        : await passwords.inTurn(() => passwords.matches(passwordHash, password));
+    if (isSame) return found;
+    response.removeHeader('Idempotent-Replayed');
+    throw new OrderPlatformError(
+      'idempotency_key_reused',
+      'This Idempotency-Key was used for a customer with another password.',
+    );
+  };
+
   return [
     endpoint({
       method: 'get',
@@ -93,8 +117,7 @@ export function customerEndpoints({ db, passwords, forgetCaller }: CustomerDeps)
           if (!inserted) throw emailTaken();
           return inserted;
         });
-        const found = added ?? (await findCustomer(db, id));
-        if (!found) throw noSuchCustomer();
+        const found = added ?? (await addedBefore(id, password, response));
         response.status(201).setHeader('Location', `/v1/customers/${id}`);
         sendCustomer(response, found);
       },
