@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import type { ServerResponse } from 'node:http';
 import { sql } from 'kysely';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { expectProblem } from './harness/problems.ts';
@@ -185,6 +186,29 @@ describe('webhooks', () => {
     const { attempts } = await platform.untilStatus((await platform.sendTest(from)).id, 'failed');
     expect(attempts[0]).toMatchObject({ status: 307, error: 'Redirects are not followed' });
     expect(platform.receiver.received(to.path)).toEqual([]);
+  });
+
+  test('are tried again where the endpoint wants to speak another protocol', async () => {
+    const endpoint = await platform.addQuietEndpoint();
+    const upgrade = 'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: other\r\n\r\n';
+    platform.receiver.respond(endpoint.path, (_received, response, earlier) =>
+      earlier === 0 ? response.socket!.end(upgrade) : response.end(),
+    );
+    const { attempts } = await platform.untilStatus((await platform.sendTest(endpoint)).id, 'delivered');
+    expect(attempts.map(({ status }) => status)).toEqual([101, 200]);
+  });
+
+  const unfinished: [string, (response: ServerResponse) => void][] = [
+    ['hangs', (response) => response.write('o')],
+    ['is cut off', (response) => response.write('o', () => response.destroy())],
+  ];
+  test.each(unfinished)('are taken by a 200 whose body %s, and not sent again', async (_name, answer) => {
+    const endpoint = await platform.addQuietEndpoint();
+    platform.receiver.respond(endpoint.path, (_received, response) =>
+      answer(response.writeHead(200, { 'content-length': '2' })),
+    );
+    const { attempts } = await platform.untilStatus((await platform.sendTest(endpoint)).id, 'delivered');
+    expect(attempts.map(({ status, error }) => ({ status, error }))).toEqual([{ status: 200 }]);
   });
 
   test('endpoints that hang, or are not there, keep nobody else waiting', async () => {
