@@ -93,7 +93,13 @@ export function createEventFeed(db: Db, listener: Listener, logger: Logger): Eve
       through = undefined;
       return;
     }
-    const page = await readEvents(db, through);
+    const from = through;
+    const page = await readEvents(db, from);
+    if (through !== from) {
+      // Who was read for has left meanwhile, and others may have gone live elsewhere.
+      again = true;
+      return;
+    }
     for (const seat of seats) {
       for (const event of page.events) {
         if (seat.mode !== 'live') break;

@@ -24,7 +24,14 @@ export const notification = z
   })
   .meta({ id: 'Notification' });
 
-const recipients = { email: z.email().max(320), sms: phone, push: text(200) };
+const recipients = {
+  email: z.email().max(320),
+  sms: z.union(
+    [phone, z.guid()],
+    "An SMS goes to a phone number, written as +14155550100 (E.164), or to a customer's id",
+  ),
+  push: text(200),
+};
 
 /** The variables are judged by what the template needs, the recipient by the channel. */
 export const sendNotification = z
@@ -32,7 +39,7 @@ export const sendNotification = z
     channel: z.enum(CHANNELS),
     recipient: text(320).meta({
       description:
-        "An email address, a phone number (E.164), or for a push a customer's id or a device's token",
+        "An email address; for an SMS a phone number (E.164) or a customer's id; for a push a customer's id or a device's token",
     }),
     template: z.enum(TEMPLATE_NAMES),
     variables: z.record(z.string(), z.unknown()),
@@ -73,7 +80,10 @@ export const replayNotifications = z
 export const preferences = z
   .strictObject({
     channels: z.strictObject({ email: z.boolean(), sms: z.boolean(), push: z.boolean() }),
-    phone: phone.optional().meta({ description: 'Where SMS go; without it none are sent' }),
+    phone: phone.optional().meta({
+      description:
+        "Where SMS go; without it to the customer's id, by which the SMS company may know the number",
+    }),
     quietHours: z
       .strictObject({
         start: clock,

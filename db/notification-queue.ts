@@ -9,7 +9,10 @@ interface Addressee {
 
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 
-/** Who is behind an address: a customer with its language, or nobody who is known. A push goes to a customer's id. */
+/**
+ * Who is behind an address: a customer with its language, or nobody who is known. A push or an SMS may go to a customer's
+ * id.
+ */
 export async function findAddressee(db: Db, channel: Channel, recipient: string): Promise<Addressee> {
   const query = db
     .selectFrom('identity.users')
@@ -19,7 +22,7 @@ export async function findAddressee(db: Db, channel: Channel, recipient: string)
   const found =
     channel === 'email'
       ? await query.where(({ fn }) => fn('lower', ['email']), '=', recipient.toLowerCase()).executeTakeFirst()
-      : channel === 'push' && UUID.test(recipient)
+      : UUID.test(recipient)
         ? await query.where('id', '=', recipient).executeTakeFirst()
         : undefined;
   return found ?? { customerId: null, language: 'en' };

@@ -18,7 +18,7 @@ export const wantedChannels = sql`(
   from (values
     ('email', users.email, coalesce(preferences.email, true), ${HEAD_START}),
     ('push', users.id::text, coalesce(preferences.push, true), interval '0'),
-    ('sms', preferences.phone, coalesce(preferences.sms, false), interval '0')
+    ('sms', coalesce(preferences.phone, users.id::text), coalesce(preferences.sms, false), interval '0')
   ) as channels (channel, recipient, is_wanted, head_start)
   where is_wanted and recipient is not null and users.deleted_at is null
 )`;

@@ -32,14 +32,9 @@ export async function fanOut(db: Db): Promise<void> {
   await db.transaction().execute(async (trx) => {
     const cursor = await lockCursor(trx);
     if (!cursor) return;
-    const endpoints = await trx
-      .selectFrom('messaging.webhook_endpoints')
-      .select(['id', 'event_types as eventTypes'])
-      .where('enabled', '=', true)
-      .where('deleted_at', 'is', null)
-      .execute();
-    const through =
-      endpoints.length === 0 ? await currentPosition(trx) : await makeDeliveries(trx, cursor, endpoints);
+    const position = await currentPosition(trx);
+    const endpoints = await findEndpoints(trx);
+    const through = endpoints.length === 0 ? position : await makeDeliveries(trx, cursor);
     await sql`
       update messaging.webhook_cursor set xid = ${through.xid}::xid8, position = ${through.position}
     `.execute(trx);
@@ -56,12 +51,18 @@ async function lockCursor(trx: Trx): Promise<EventPosition | undefined> {
     .executeTakeFirst();
 }
 
-async function makeDeliveries(
-  trx: Trx,
-  after: EventPosition,
-  endpoints: { id: string; eventTypes: string[] }[],
-): Promise<EventPosition> {
+/** Read after the position up to which events are taken: each statement sees what was committed before it. */
+const findEndpoints = (trx: Trx) =>
+  trx
+    .selectFrom('messaging.webhook_endpoints')
+    .select(['id', 'event_types as eventTypes'])
+    .where('enabled', '=', true)
+    .where('deleted_at', 'is', null)
+    .execute();
+
+async function makeDeliveries(trx: Trx, after: EventPosition): Promise<EventPosition> {
   const { events, through } = await readEvents(trx, after);
+  const endpoints = await findEndpoints(trx);
   const deliveries = events.flatMap((event) =>
     endpoints
       .filter(({ eventTypes }) => isMeant(eventTypes, event.type))

@@ -11,7 +11,7 @@ export type Language = (typeof LANGUAGES)[number];
 /** How a customer wants to be told. */
 export interface Preferences {
   channels: Record<Channel, boolean>;
-  /** E.164; needed for SMS. */
+  /** E.164; without it SMS go to the customer's id. */
   phone?: string;
   quietHours?: QuietHours;
   language: Language;

@@ -1831,7 +1831,7 @@ export interface components {
         SendNotification: {
             /** @enum {string} */
             channel: "email" | "sms" | "push";
-            /** @description An email address, a phone number (E.164), or for a push a customer's id or a device's token */
+            /** @description An email address; for an SMS a phone number (E.164) or a customer's id; for a push a customer's id or a device's token */
             recipient: string;
             /** @enum {string} */
             template: "back-in-stock" | "cart-reminder" | "low-stock" | "message" | "order-cancelled" | "order-confirmed" | "order-delivered" | "order-rejected" | "order-shipped" | "payment-failed" | "return-updated";
@@ -1871,7 +1871,7 @@ export interface components {
                 sms: boolean;
                 push: boolean;
             };
-            /** @description Where SMS go; without it none are sent */
+            /** @description Where SMS go; without it to the customer's id, by which the SMS company may know the number */
             phone?: string;
             quietHours?: {
                 start: string;

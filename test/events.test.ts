@@ -2,8 +2,11 @@ import { createHash, randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { decodeJwt, decodeProtectedHeader, SignJWT } from 'jose';
 import pg from 'pg';
+import { pino } from 'pino';
 import { sql } from 'kysely';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { createEventFeed } from '../api/event-feed.ts';
+import { currentPosition } from '../db/recorded-events.ts';
 import type { Order } from '../domain/order.ts';
 import { type HeardStream, listenAt } from './harness/event-stream.ts';
 import { type Api, orderOf } from './harness/http.ts';
@@ -267,6 +270,57 @@ describe('GET /v1/events', () => {
     for (const { events } of [slow, quick]) {
       expect(events.map(({ seq }) => seq)).toEqual(Array.from({ length: COUNT }, (_, index) => 1001 + index));
     }
+  });
+
+  test('tells nobody twice what was being read for a listener that left meanwhile', async () => {
+    const order = await place();
+    const after = await currentPosition(stack.db);
+    let answer: (() => void) | undefined;
+    /** Reads as ever, but the first answer that has the second event is held back until `answer`. */
+    const db = stack.db.withPlugin({
+      transformQuery: ({ node }) => node,
+      async transformResult({ result }) {
+        const isMeant = result.rows.some((row) => row.type === 'feed.test' && row.seq === 802);
+        if (isMeant && !answer) await new Promise<void>((resolve) => (answer = resolve));
+        return result;
+      },
+    });
+    let look: () => void = () => undefined;
+    const listener = {
+      on: (_channel: string, hear: (payload: string | undefined) => void) => (look = () => hear('')),
+      onConnected: () => undefined,
+      ping: () => Promise.resolve(true),
+      close: () => Promise.resolve(),
+    };
+    const feed = createEventFeed(db, listener, pino({ level: 'silent' }));
+    const hear = () => {
+      const heard: number[] = [];
+      const take = ({ type, seq }: { type: string; seq: number }): boolean => {
+        if (type === 'feed.test') heard.push(seq);
+        return true;
+      };
+      return { heard, ...feed.subscribe({ take, end: () => undefined }, after) };
+    };
+    const record = async (seq: number): Promise<void> => {
+      await sql`
+        insert into ordering.order_events (order_id, seq, type, actor) values (${order.id}, ${seq}, 'feed.test', 'test')
+      `.execute(stack.db);
+      look();
+    };
+
+    const leaving = hear();
+    await record(801);
+    await eventually('the first is live', () => leaving.heard.length === 1);
+    await record(802);
+    await eventually('an answer is held back', () => answer);
+    leaving.leave();
+    const staying = hear();
+    await eventually('the second is live', () => staying.heard.length === 2);
+    answer!();
+    await record(803);
+    await eventually('what comes now is heard', () => staying.heard.includes(803));
+    feed.close();
+    expect(staying.heard).toEqual([801, 802, 803]);
   });
 
   test('ends the streams when the process stops, so that it can', async () => {

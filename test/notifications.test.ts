@@ -174,6 +174,13 @@ describe('what happens to an order', () => {
     await allSent(order.id, 2);
   });
 
+  test("is told by SMS under the customer's id where it gave no phone number", async () => {
+    const token = await stack.api.login('emily.davis@example.com');
+    await setPreferences(EMILY, { email: false, push: false, sms: true });
+    const order = await placed(token);
+    expect(await allSent(order.id, 1)).toMatchObject([{ channel: 'sms', recipient: EMILY }]);
+  });
+
   test('makes no phone ring in quiet hours, and is told when they are over', async () => {
     const token = await stack.api.login('emily.davis@example.com');
     const clock = (minutes: number) => new Date(Date.now() + minutes * 60_000).toISOString().slice(11, 16);
@@ -280,9 +287,14 @@ describe('a message that the staff sends', () => {
 
     const sms = await send(note('+14155550123', { channel: 'sms' }));
     expect(await untilStatus(sms.body.id, 'sent')).toMatchObject({ subject: null, body: 'There.' });
-    const push = await send(note(JOHN, { channel: 'push' }));
-    expect(await untilStatus(push.body.id, 'sent')).toMatchObject({ customerId: JOHN, subject: 'Hello' });
-    expect((await as(stack.tokens.john, 'GET', `/v1/notifications/${push.body.id}`)).status).toBe(200);
+    for (const [channel, subject] of [
+      ['sms', null],
+      ['push', 'Hello'],
+    ]) {
+      const { id } = (await send(note(JOHN, { channel }))).body;
+      expect(await untilStatus(id, 'sent')).toMatchObject({ customerId: JOHN, subject });
+      expect((await as(stack.tokens.john, 'GET', `/v1/notifications/${id}`)).status).toBe(200);
+    }
   });
 
   test('with a key is sent once', async () => {

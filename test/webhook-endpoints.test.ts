@@ -1,9 +1,13 @@
 import { randomUUID } from 'node:crypto';
+import type { LookupOptions } from 'node:dns';
+import type { LookupFunction } from 'node:net';
 import { sql } from 'kysely';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { AddressRefused, lookupPublic } from '../providers/webhooks/address-guard.ts';
+import { AddressRefused, lookupPublic, publicLookup } from '../providers/webhooks/address-guard.ts';
+import { startNameServer } from './harness/name-server.ts';
 import { expectProblem } from './harness/problems.ts';
 import { isSignedWith } from './harness/receiver.ts';
+import { eventually } from './harness/wait.ts';
 import { WebhookPlatform } from './harness/webhooks.ts';
 
 let platform: WebhookPlatform;
@@ -150,6 +154,8 @@ describe('webhook endpoints', () => {
       'https://100.64.0.1/',
       'https://0.0.0.0/',
       'https://[::1]/',
+      'https://[::127.0.0.1]/',
+      'https://[4000::1]/',
       'https://[::ffff:127.0.0.1]/',
       'https://[::ffff:a9fe:a9fe]/',
       'https://[fd00::1]/',
@@ -176,12 +182,54 @@ describe('webhook endpoints', () => {
     expect(platform.receiver.received(endpoint.path)).toEqual([]);
   });
 
-  test('are not sent where a name leads to a private address, at the very connection', async () => {
-    for (const options of [{}, { all: true }]) {
-      const refused = await new Promise((resolve) => {
-        lookupPublic('localhost', options, resolve);
+  describe('where a name leads', () => {
+    const lookUp = (lookup: LookupFunction, name: string, options: LookupOptions = { all: true }) =>
+      new Promise((resolve) => {
+        lookup(name, options, (error, found) => resolve(error ?? found));
       });
-      expect(refused).toBeInstanceOf(AddressRefused);
-    }
+
+    test('to a private address, nothing is sent, at the very connection', async () => {
+      const server = await startNameServer({
+        'private.example.com': ['10.1.2.3'],
+        'mixed.example.com': ['93.184.215.14', '127.0.0.1'],
+        'v6.example.com': ['93.184.215.14', '::1'],
+      });
+      const lookup = publicLookup([server.address]);
+      for (const options of [{}, { all: true }]) {
+        for (const name of ['localhost', '127.0.0.1', '::1']) {
+          expect(await lookUp(lookupPublic, name, options)).toBeInstanceOf(AddressRefused);
+        }
+        for (const name of ['private.example.com', 'mixed.example.com', 'v6.example.com']) {
+          expect(await lookUp(lookup, name, options)).toBeInstanceOf(AddressRefused);
+        }
+      }
+      await server.stop();
+    });
+
+    test('is found while the name servers of other endpoints are silent', async () => {
+      const server = await startNameServer({
+        'both.example.com': ['93.184.215.14', '2606:2800:21f::1'],
+        'old.example.com': ['93.184.215.14'],
+        'new.example.com': ['2606:2800:21f::1'],
+        'silent.example.com': 'silent',
+      });
+      const lookup = publicLookup([server.address]);
+      const answered: unknown[] = [];
+      const silent = Array.from({ length: 8 }, async () => {
+        answered.push(await lookUp(lookup, 'silent.example.com'));
+      });
+      await eventually('all are asked', () => server.asked('silent.example.com') >= 16);
+      const v4 = { address: '93.184.215.14', family: 4 };
+      const v6 = { address: '2606:2800:21f::1', family: 6 };
+      expect(await lookUp(lookup, 'both.example.com')).toEqual([v4, v6]);
+      expect(await lookUp(lookup, 'old.example.com')).toEqual([v4]);
+      expect(await lookUp(lookup, 'new.example.com')).toEqual([v6]);
+      expect(await lookUp(lookup, 'both.example.com', {})).toBe(v4.address);
+      expect(await lookUp(lookup, 'nobody.example.com')).toMatchObject({ code: 'ENOTFOUND' });
+      expect(answered).toEqual([]);
+      await Promise.all(silent);
+      for (const error of answered) expect(error).toMatchObject({ code: 'ETIMEOUT' });
+      await server.stop();
+    });
   });
 });

@@ -1,6 +1,10 @@
 import { randomUUID } from 'node:crypto';
+import type { ServerResponse } from 'node:http';
 import { sql } from 'kysely';
+import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { createWebhookEndpoint } from '../db/webhook-endpoints.ts';
+import { fanOut } from '../db/webhook-fanout.ts';
 import { expectProblem } from './harness/problems.ts';
 import { isSignedWith } from './harness/receiver.ts';
 import { eventually } from './harness/wait.ts';
@@ -187,6 +191,29 @@ describe('webhooks', () => {
     expect(platform.receiver.received(to.path)).toEqual([]);
   });
 
+  test('are tried again where the endpoint wants to speak another protocol', async () => {
+    const endpoint = await platform.addQuietEndpoint();
+    const upgrade = 'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: other\r\n\r\n';
+    platform.receiver.respond(endpoint.path, (_received, response, earlier) =>
+      earlier === 0 ? response.socket!.end(upgrade) : response.end(),
+    );
+    const { attempts } = await platform.untilStatus((await platform.sendTest(endpoint)).id, 'delivered');
+    expect(attempts.map(({ status }) => status)).toEqual([101, 200]);
+  });
+
+  const unfinished: [string, (response: ServerResponse) => void][] = [
+    ['hangs', (response) => response.write('o')],
+    ['is cut off', (response) => response.write('o', () => response.destroy())],
+  ];
+  test.each(unfinished)('are taken by a 200 whose body %s, and not sent again', async (_name, answer) => {
+    const endpoint = await platform.addQuietEndpoint();
+    platform.receiver.respond(endpoint.path, (_received, response) =>
+      answer(response.writeHead(200, { 'content-length': '2' })),
+    );
+    const { attempts } = await platform.untilStatus((await platform.sendTest(endpoint)).id, 'delivered');
+    expect(attempts.map(({ status, error }) => ({ status, error }))).toEqual([{ status: 200 }]);
+  });
+
   test('endpoints that hang, or are not there, keep nobody else waiting', async () => {
     const hanging = await Promise.all(Array.from({ length: 10 }, () => platform.addQuietEndpoint()));
     for (const { path } of hanging) platform.receiver.respond(path, () => undefined);
@@ -255,5 +282,42 @@ describe('webhooks', () => {
     });
     await platform.removeEndpoint(endpoint);
     expect(seqs()).toHaveLength(20);
+  });
+
+  test('miss no event that is recorded after the endpoint was made, also while others are read', async () => {
+    const { db, databaseUrl } = platform.stack;
+    const order = await platform.place();
+    const other = await platform.addQuietEndpoint();
+    await platform.process.stop();
+    const recorder = new pg.Client({ connectionString: databaseUrl });
+    await recorder.connect();
+    await recorder.query('begin');
+    await recorder.query(
+      `insert into ordering.order_events (order_id, seq, type, actor) values ($1, 900, 'test.recorded', 'test')`,
+      [order.id],
+    );
+    await recorder.query('lock table ordering.order_events in access exclusive mode');
+    const fanningOut = fanOut(db);
+    await eventually('events are about to be read', async () => {
+      const { rows } = await sql`
+        select from pg_locks join pg_database on pg_database.oid = database
+        where datname = current_database() and relation = 'ordering.order_events'::regclass and not granted
+      `.execute(db);
+      return rows.length > 0;
+    });
+    const id = randomUUID();
+    const url = platform.receiver.url(`/${id}`);
+    const fields = { url, eventTypes: ['test.*'], description: '', enabled: true };
+    await createWebhookEndpoint(db, { id, ...fields, secret: other.secret });
+    await recorder.query('commit');
+    await recorder.end();
+    await fanningOut;
+    await platform.startApi();
+    const [heard] = await eventually('it hears', () => {
+      const received = platform.receiver.received(`/${id}`);
+      return received.length > 0 && received;
+    });
+    expect(heard!.body).toMatchObject({ type: 'test.recorded', data: { orderId: order.id } });
+    for (const endpoint of [{ id }, other]) await platform.removeEndpoint(endpoint);
   });
 });

@@ -1,7 +1,7 @@
 /** A text message as it leaves: `id` is the same at every attempt, so that a gateway can tell a repetition. */
 export interface Sms {
   id: string;
-  /** E.164 */
+  /** E.164, or the id of a customer who gave no number. */
   to: string;
   text: string;
 }

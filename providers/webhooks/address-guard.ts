@@ -1,5 +1,7 @@
-import { lookup } from 'node:dns';
-import type { LookupFunction } from 'node:net';
+import type { LookupAddress } from 'node:dns';
+import { Resolver } from 'node:dns/promises';
+import { isIP, type LookupFunction } from 'node:net';
+import { callbackify } from 'node:util';
 import ipaddr from 'ipaddr.js';
 
 /** A webhook was not sent, because where it leads is not a place on the public Internet. */
@@ -13,11 +15,19 @@ export class AddressRefused extends Error {
 /** Where plain services listen, which a webhook has no business with: below 1024 only those of HTTP. */
 const isSanePort = (port: number): boolean => port === 80 || port === 443 || port >= 1024;
 
+/** The only part of IPv6 that is on the public Internet. */
+const GLOBAL_UNICAST = ipaddr.IPv6.parseCIDR('2000::/3');
+
 /** Whether an address is on the public Internet; IPv6 ways to write an IPv4 address count as what they lead to. */
 function isPublicAddress(address: string): boolean {
   if (!ipaddr.isValid(address)) return false;
-  return ipaddr.process(address).range() === 'unicast';
+  const parsed = ipaddr.process(address);
+  return parsed.range() === 'unicast' && (parsed instanceof ipaddr.IPv4 || parsed.match(GLOBAL_UNICAST));
 }
+
+/** Names that are not those of the public Internet. */
+const isPrivateName = (name: string): boolean =>
+  !name.includes('.') || /(^|\.)(localhost|local|internal)\.?$/i.test(name);
 
 /** What stands against sending webhooks to this URL, without asking any name server; undefined for nothing. */
 export function objectionTo(url: string, { allowPrivate }: { allowPrivate: boolean }): string | undefined {
@@ -35,29 +45,54 @@ export function objectionTo(url: string, { allowPrivate }: { allowPrivate: boole
   if (port !== '' && !isSanePort(Number(port))) return 'The port must be 80, 443, or above 1023';
   if (allowPrivate) return undefined;
   const host = hostname.replace(/^\[|\]$/g, '');
-  const isName = !ipaddr.isValid(host);
-  if (
-    isName
-      ? !host.includes('.') || /(^|\.)(localhost|local|internal)\.?$/i.test(host)
-      : !isPublicAddress(host)
-  ) {
-    return 'The host must be a public one';
-  }
-  return undefined;
+  const isPublic = ipaddr.isValid(host) ? isPublicAddress(host) : !isPrivateName(host);
+  return isPublic ? undefined : 'The host must be a public one';
 }
+
+/** Per server: 2 s for the first try, 4 s for the second. */
+const RESOLVER = { timeout: 2_000, tries: 2 };
 
 /**
  * Resolves a name for the very connection that is being made, and fails where any of its addresses is not public: what was
- * checked is what is connected to, however the name changes meanwhile.
+ * checked is what is connected to, however the name changes meanwhile. Asks the name servers itself (those of the machine
+ * unless told others), because `dns.lookup` waits in a thread of the few there are: names whose server is silent would keep
+ * all others waiting.
  */
-export const lookupPublic: LookupFunction = (hostname, options, callback) => {
-  lookup(hostname, { ...options, all: true }, (error, addresses) => {
-    if (error) return callback(error, '', 0);
-    const [first] = addresses;
-    if (!first || !addresses.every(({ address }) => isPublicAddress(address))) {
-      return callback(new AddressRefused(), '', 0);
-    }
-    if (options.all) callback(null, addresses);
-    else callback(null, first.address, first.family);
-  });
-};
+export const publicLookup =
+  (nameServers?: string[]): LookupFunction =>
+  (hostname, { all }, callback) => {
+    callbackify(findPublicAddresses)(hostname, nameServers, (error, addresses) => {
+      if (error) return callback(error, '', 0);
+      const [{ address, family }] = addresses;
+      if (all) callback(null, addresses);
+      else callback(null, address, family);
+    });
+  };
+
+export const lookupPublic = publicLookup();
+
+async function findPublicAddresses(
+  hostname: string,
+  nameServers: string[] | undefined,
+): Promise<[LookupAddress, ...LookupAddress[]]> {
+  const [first, ...others] = isIP(hostname)
+    ? [{ address: hostname, family: isIP(hostname) }]
+    : await resolve(hostname, nameServers);
+  if (!first || ![first, ...others].every(({ address }) => isPublicAddress(address))) {
+    throw new AddressRefused();
+  }
+  return [first, ...others];
+}
+
+/** The addresses of a name, IPv4 first. A new resolver knows the machine's name servers of now. */
+async function resolve(hostname: string, nameServers: string[] | undefined): Promise<LookupAddress[]> {
+  if (isPrivateName(hostname)) throw new AddressRefused();
+  const resolver = new Resolver(RESOLVER);
+  if (nameServers) resolver.setServers(nameServers);
+  const [v4, v6] = await Promise.allSettled([resolver.resolve4(hostname), resolver.resolve6(hostname)]);
+  if (v4.status === 'rejected' && v6.status === 'rejected') throw v4.reason;
+  return [
+    ...(v4.status === 'fulfilled' ? v4.value.map((address) => ({ address, family: 4 })) : []),
+    ...(v6.status === 'fulfilled' ? v6.value.map((address) => ({ address, family: 6 })) : []),
+  ];
+}

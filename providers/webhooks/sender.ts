@@ -73,19 +73,30 @@ export const createWebhookSender =
     }
   };
 
+/** An answer counts once its headers are there, whatever becomes of its body. */
 function exchange(request: ClientRequest, body: string): Promise<IncomingMessage> {
   return new Promise((resolve, reject) => {
-    request.once('error', reject);
+    let answer: IncomingMessage | undefined;
+    const settle = (error = new Error('The connection was closed')): void => {
+      if (answer) resolve(answer);
+      else reject(error);
+    };
+    request.on('error', settle);
+    request.once('close', settle);
+    request.once('upgrade', (response, socket) => {
+      answer = response;
+      socket.destroy();
+      settle();
+    });
     request.once('response', (response) => {
+      answer = response;
       let bytes = 0;
       response.on('data', (chunk: Buffer) => {
         bytes += chunk.length;
-        if (bytes <= MAX_ANSWER_BYTES) return;
-        resolve(response);
-        request.destroy();
+        if (bytes > MAX_ANSWER_BYTES) request.destroy();
       });
-      response.once('end', () => resolve(response));
-      response.once('error', reject);
+      response.once('end', settle);
+      response.on('error', settle);
     });
     request.end(body);
   });
