@@ -49,18 +49,10 @@ export function createCheckout({ db, carts, place, terms, logger }: CheckoutDeps
     } catch (error) {
       // Any other error leaves open whether there is an order: the cart stays locked until that is known.
       if (lines.length > 0 && isRefusal(error)) await abandonCheckout(db, cartId, orderId);
-      throw asCartError(error);
+      throw error;
     }
   };
 }
 
 const isRefusal = (error: unknown): error is OrderPlatformError =>
   error instanceof OrderPlatformError && ERRORS[error.code].status < 500;
-
-/** The lines come from the cart: what is wrong with them is not wrong in the body. */
-function asCartError(error: unknown): unknown {
-  if (!isRefusal(error) || error.code !== 'validation_failed') return error;
-  const ofLines = error.errors?.filter(({ pointer }) => pointer.startsWith('/lines')) ?? [];
-  if (ofLines.length === 0) return error;
-  return new OrderPlatformError('cart_unorderable', ofLines.map(({ detail }) => detail).join(' '));
-}

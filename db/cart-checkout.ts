@@ -12,7 +12,7 @@ const orderExists = (orderId: string) =>
 
 /**
  * Locks a cart for an order and gives the order's lines. The same order may lock it again: a request sent twice goes on.
- * No lines, and no lock, where the order is placed already. Throws `cart_locked`, `cart_empty` or `cart_unorderable`.
+ * No lines, and no lock, where the order is placed already. Throws `cart_locked`, `cart_empty` or `validation_failed`.
  */
 export async function lockCart(
   db: Db,
@@ -41,7 +41,8 @@ export async function lockCart(
       : [];
     if (lines.length === 0) throw new OrderPlatformError('cart_empty', 'There is nothing in the cart.');
     if (lines.length > MAX_CART_ITEMS) {
-      throw new OrderPlatformError('cart_unorderable', `An order has at most ${MAX_CART_ITEMS} products.`);
+      const detail = `An order has at most ${MAX_CART_ITEMS} products.`;
+      throw new OrderPlatformError('validation_failed', detail, { errors: [{ pointer: '/lines', detail }] });
     }
     await trx
       .updateTable('shopping.carts')

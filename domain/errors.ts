@@ -25,7 +25,6 @@ export const ERRORS = {
   refund_exceeds_captured: { status: 409, title: 'More than was paid cannot be refunded' },
   cart_locked: { status: 409, title: 'The cart is being ordered' },
   cart_empty: { status: 409, title: 'There is nothing in the cart' },
-  cart_unorderable: { status: 409, title: 'The cart cannot be ordered as it is' },
   price_changed: { status: 409, title: 'The price has changed' },
   below_reserved: { status: 409, title: 'More is reserved than that' },
   insufficient_stock: { status: 409, title: 'There is not enough stock' },

@@ -139,7 +139,7 @@ export interface paths {
         };
         /**
          * List and search customers, newest first
-         * @description For: staff, admin.
+         * @description For: admin.
          */
         get: operations["getCustomers"];
         put?: never;
@@ -163,7 +163,7 @@ export interface paths {
         };
         /**
          * Read a customer
-         * @description For: customer, staff, admin.
+         * @description For: customer, admin.
          */
         get: operations["getCustomersId"];
         /**
@@ -195,7 +195,7 @@ export interface paths {
         };
         /**
          * The addresses of a customer, newest first
-         * @description For: customer, staff, admin.
+         * @description For: customer, admin.
          */
         get: operations["getCustomersIdAddresses"];
         put?: never;
@@ -219,7 +219,7 @@ export interface paths {
         };
         /**
          * Read an address
-         * @description For: customer, staff, admin.
+         * @description For: customer, admin.
          */
         get: operations["getCustomersIdAddressesAddressId"];
         /**
@@ -1307,7 +1307,7 @@ export interface components {
             detail: string;
             instance: string;
             /** @enum {string} */
-            code: "invalid_request" | "invalid_json" | "invalid_header" | "invalid_query" | "invalid_cursor" | "idempotency_key_required" | "invalid_idempotency_key" | "invalid_signature" | "unauthenticated" | "invalid_credentials" | "forbidden" | "not_found" | "method_not_allowed" | "email_taken" | "already_exists" | "invalid_transition" | "already_shipped" | "not_enough_units" | "payment_failed" | "refund_exceeds_captured" | "cart_locked" | "cart_empty" | "cart_unorderable" | "price_changed" | "below_reserved" | "insufficient_stock" | "stock_reserved" | "already_sent" | "too_many_endpoints" | "endpoint_disabled" | "version_conflict" | "payload_too_large" | "unsupported_media_type" | "validation_failed" | "idempotency_key_reused" | "rate_limited" | "internal_error" | "unavailable";
+            code: "invalid_request" | "invalid_json" | "invalid_header" | "invalid_query" | "invalid_cursor" | "idempotency_key_required" | "invalid_idempotency_key" | "invalid_signature" | "unauthenticated" | "invalid_credentials" | "forbidden" | "not_found" | "method_not_allowed" | "email_taken" | "already_exists" | "invalid_transition" | "already_shipped" | "not_enough_units" | "payment_failed" | "refund_exceeds_captured" | "cart_locked" | "cart_empty" | "price_changed" | "below_reserved" | "insufficient_stock" | "stock_reserved" | "already_sent" | "too_many_endpoints" | "endpoint_disabled" | "version_conflict" | "payload_too_large" | "unsupported_media_type" | "validation_failed" | "idempotency_key_reused" | "rate_limited" | "internal_error" | "unavailable";
             requestId: string;
             errors?: {
                 pointer: string;
@@ -8570,7 +8570,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `price_changed`: The price has changed; `cart_locked`: The cart is being ordered; `cart_empty`: There is nothing in the cart; `cart_unorderable`: The cart cannot be ordered as it is */
+            /** @description `price_changed`: The price has changed; `cart_locked`: The cart is being ordered; `cart_empty`: There is nothing in the cart */
             409: {
                 headers: {
                     [name: string]: unknown;

@@ -270,7 +270,7 @@ describe('a cart', () => {
       status: 'stock_unavailable',
       items: [{ problem: { requested: 1, available: 0 } }],
     });
-    expectProblem(await checkOut(john), 409, 'cart_unorderable');
+    expectProblem(await checkOut(john), 422, 'validation_failed', '/lines/0/sku');
     await setActive('C', true);
     expect(await read(who)).toMatchObject({ status: 'open' });
   });

@@ -134,7 +134,7 @@ export function cartEndpoints({ carts, checkOut }: CartDeps): Endpoint[] {
       access: ['customer'],
       body: checkout,
       ...placing,
-      problems: [...placing.problems, 'cart_locked', 'cart_empty', 'cart_unorderable'],
+      problems: [...placing.problems, 'cart_locked', 'cart_empty'],
       async handle({ body, caller, request, response }) {
         const key = requireIdempotencyKey(request);
         sendPlaced(response, await checkOut({ caller, key, body, waitMs: readPreferredWait(request) }));

@@ -19,7 +19,7 @@ import {
   CUSTOMERS_AND_ADMINS,
   noSuchCustomer,
 } from '../customer-schemas.ts';
-import { type Endpoint, endpoint, EVERYBODY } from '../endpoint.ts';
+import { type Endpoint, endpoint } from '../endpoint.ts';
 import { oncePerKey, usedKey } from '../idempotent.ts';
 import { pageOf, pageQuery, readCursor, sendPage, timedPosition } from '../pagination.ts';
 import { address, uuid } from '../schemas.ts';
@@ -37,7 +37,7 @@ export function customerAddressEndpoints({ db }: { db: Db }): Endpoint[] {
       path: '/v1/customers/:id/addresses',
       tag,
       summary: 'The addresses of a customer, newest first',
-      access: EVERYBODY,
+      access: CUSTOMERS_AND_ADMINS,
       params,
       query: z.object(pageQuery),
       answers: {
@@ -89,7 +89,7 @@ export function customerAddressEndpoints({ db }: { db: Db }): Endpoint[] {
       path: '/v1/customers/:id/addresses/:addressId',
       tag,
       summary: 'Read an address',
-      access: EVERYBODY,
+      access: CUSTOMERS_AND_ADMINS,
       params: oneParams,
       answers: { 200: one },
       async handle({ params: { id, addressId }, caller, response }) {

@@ -24,7 +24,7 @@ import {
   noSuchCustomer,
   putCustomer,
 } from '../customer-schemas.ts';
-import { type Endpoint, endpoint, EVERYBODY, STAFF } from '../endpoint.ts';
+import { ADMIN, type Endpoint, endpoint } from '../endpoint.ts';
 import { oncePerKey, usedKey } from '../idempotent.ts';
 import { pageOf, pageQuery, readCursor, sendPage, timedPosition } from '../pagination.ts';
 import type { Passwords } from '../passwords.ts';
@@ -74,7 +74,7 @@ export function customerEndpoints({ db, passwords, forgetCaller }: CustomerDeps)
       path: '/v1/customers',
       tag,
       summary: 'List and search customers, newest first',
-      access: STAFF,
+      access: ADMIN,
       query: z.object({
         q: text(100).optional().meta({ description: 'The start of a name, of a last name, or of an email' }),
         ...pageQuery,
@@ -99,7 +99,7 @@ export function customerEndpoints({ db, passwords, forgetCaller }: CustomerDeps)
       path: '/v1/customers',
       tag,
       summary: 'Add a customer',
-      access: ['admin'],
+      access: ADMIN,
       body: createCustomer,
       headers: { 'Idempotency-Key': { description: 'Optional: the same key adds one customer' } },
       answers: {
@@ -127,7 +127,7 @@ export function customerEndpoints({ db, passwords, forgetCaller }: CustomerDeps)
       path: '/v1/customers/:id',
       tag,
       summary: 'Read a customer',
-      access: EVERYBODY,
+      access: CUSTOMERS_AND_ADMINS,
       params,
       answers: { 200: customerAnswer },
       async handle({ params: { id }, caller, response }) {
