@@ -35,6 +35,8 @@ const KEEP_UP_MS = 2_000;
 /** So many searches run at once; the others wait, and no order waits for them. */
 const SEARCH_CONNECTIONS = 4;
 
+/** While it stops, how soon a connection that has nothing more to answer is closed. */
+const CLOSE_IDLE_MS = 50;
 /** Room for the longest query there is: the variables of a message, escaped. */
 const MAX_HEADER_BYTES = 128 * 1024;
 
@@ -180,7 +182,9 @@ logger.info({ host: environment.HOST, port: environment.PORT }, 'The API listens
 await untilShutdown(polling, logger, () => {
   outcomes.release();
   streams.close();
-  return new Promise((resolve) => server.close(resolve));
+  // A connection that is answered now would otherwise be kept for the client's next request.
+  const closing = setInterval(() => server.closeIdleConnections(), CLOSE_IDLE_MS);
+  return new Promise((resolve) => server.close(resolve)).finally(() => clearInterval(closing));
 });
 await Promise.all([dispatcher.stop(), pump.stop(), webhookRelay.stop(), keepingUp.stop(), counts.stop()]);
 await listener.close();

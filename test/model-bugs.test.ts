@@ -2,6 +2,7 @@ import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, wr
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { writeWorkflowBundle } from '../workers/bundle.ts';
 import { buildProduct, root } from './harness/product.ts';
 import { startStack } from './harness/stack.ts';
 import { MOCK_WEBHOOK_SECRET } from './model/client.ts';
@@ -62,11 +63,12 @@ test.each(bugs)(
     );
     const product = join(copy, 'built');
     await buildProduct(product, copy);
-    // Without a bundle the process makes one of the copy's workflows.
+    const bundle = join(product, 'workflow-bundle.js');
+    await writeWorkflowBundle(bundle, join(product, 'workflows/index.js'));
     const stack = await startStack({
       product,
       environment: {
-        WORKFLOW_BUNDLE: '',
+        WORKFLOW_BUNDLE: bundle,
         MOCK_WEBHOOK_SECRET,
         RECONCILE_INTERVAL_SECONDS: '86400',
         LOG_LEVEL: 'warn',

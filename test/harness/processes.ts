@@ -7,8 +7,8 @@ import { eventually } from './wait.ts';
 /** An API or worker process of a test. */
 export interface Process {
   pid: number;
-  /** Ends it as an operator would. */
-  stop(): Promise<void>;
+  /** Ends it as an operator would; tells its exit code. */
+  stop(): Promise<number | null>;
   /** Ends it as a crash would: SIGKILL. */
   kill(): Promise<void>;
   log(): string;
@@ -32,14 +32,15 @@ export async function startProcess(
   child.stdout?.pipe(log, { end: false });
   child.stderr?.pipe(log, { end: false });
   const exited = once(child, 'exit');
-  const end = async (signal: NodeJS.Signals): Promise<void> => {
+  const end = async (signal: NodeJS.Signals): Promise<number | null> => {
     if (child.exitCode === null && child.signalCode === null) child.kill(signal);
     await exited;
+    return child.exitCode;
   };
   const started: Process = {
     pid: child.pid!,
     stop: () => end('SIGTERM'),
-    kill: () => end('SIGKILL'),
+    kill: async () => void (await end('SIGKILL')),
     log: () => readFileSync(logFile, 'utf8'),
   };
   await eventually(
