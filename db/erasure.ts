@@ -5,7 +5,7 @@ import { assertVersion } from './customers.ts';
 
 /** What stands where a person's data stood. */
 const ERASED = '(deleted)';
-/** How many orders, and how many notifications, one pass erases. */
+/** How many orders, notifications and pushes one pass erases. */
 const BATCH = 1000;
 /** For so long after a deletion something that was under way may still leave a trace. */
 const LATE_HOURS = 24;
@@ -15,8 +15,8 @@ const ENDED = sql.join(ORDER_STATUSES.filter(isFinal).map((status) => sql.lit(st
 
 /**
  * Deletes a customer: its row keeps only the id, for its orders; everything else of identity goes, with its cart, its
- * preferences, what was pushed to it, and the messages that were sent to its email without naming it. What orders and
- * notifications tell is for `eraseTraces`. False where there is no such customer; deleted twice it stays deleted. Throws
+ * preferences, and the messages that were sent to its email without naming it. What orders, notifications and pushes
+ * tell is for `eraseTraces`. False where there is no such customer; deleted twice it stays deleted. Throws
  * `version_conflict`.
  */
 export async function deleteCustomer(
@@ -51,7 +51,6 @@ export async function deleteCustomer(
     await trx.deleteFrom('identity.refresh_tokens').where('user_id', '=', id).execute();
     await trx.deleteFrom('identity.customer_addresses').where('customer_id', '=', id).execute();
     await trx.deleteFrom('messaging.preferences').where('customer_id', '=', id).execute();
-    await trx.deleteFrom('messaging.push_messages').where('recipient', '=', id).execute();
     await trx.deleteFrom('shopping.carts').where('customer_id', '=', id).execute();
     await eraseNotifications(
       trx,
@@ -62,8 +61,8 @@ export async function deleteCustomer(
 }
 
 /**
- * Erases what orders that have ended and notifications tell of a deleted customer, at most 1000 of each; orders still
- * under way keep the address they need. Done again it goes on with what is left, and says with `erase_at` when that is to
+ * Erases what orders that have ended, notifications and pushes tell of a deleted customer, at most 1000 of each; orders
+ * still under way keep the address they need. Done again it goes on with what is left, and says with `erase_at` when that is to
  * be; once nothing is left, and nothing can follow, never. Nothing is erased of a customer who was not deleted.
  */
 export async function eraseTraces(db: Db, customerId: string): Promise<void> {
@@ -72,6 +71,10 @@ export async function eraseTraces(db: Db, customerId: string): Promise<void> {
     db,
     sql`customer_id = ${customerId}::uuid and (recipient <> ${ERASED} or body is not null) and ${deleted}`,
   );
+  const pushes = await sql`
+    delete from messaging.push_messages
+    where id in (select id from messaging.push_messages where recipient = ${customerId} and ${deleted} limit ${BATCH})
+  `.execute(db);
   const orders = await sql`
     update ordering.orders
     set shipping_address = jsonb_build_object('name', ${ERASED}::text, 'line1', ${ERASED}::text, 'city', ${ERASED}::text,
@@ -84,7 +87,9 @@ export async function eraseTraces(db: Db, customerId: string): Promise<void> {
       limit ${BATCH}
     )
   `.execute(db);
-  const isFull = [notifications, orders.numAffectedRows ?? 0n].some((rows) => rows >= BATCH);
+  const isFull = [notifications, pushes.numAffectedRows ?? 0n, orders.numAffectedRows ?? 0n].some(
+    (rows) => rows >= BATCH,
+  );
   await sql`
     update identity.users
     set erase_at = case

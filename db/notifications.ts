@@ -89,10 +89,16 @@ export async function claimDue(db: Db, most: Record<Channel, number>): Promise<N
   return rows;
 }
 
+/** What an event tells of a notification that was sent: with the text of a push, which so reaches whoever follows the events. */
+export const toldOfSent = sql`
+  jsonb_build_object('notificationId', id, 'channel', channel, 'template', template)
+    || case channel when 'push' then jsonb_build_object('title', subject, 'body', body) else '{}' end
+`;
+
 /**
- * Records that a notification was sent, with the text that was sent, and notes it in its order's timeline without
- * raising the order's version; with the text of a push, which so reaches whoever follows the events. Recorded twice it
- * counts once.
+ * Records that a notification was sent, with the text that was sent, as an event: in its order's timeline, without raising
+ * the order's version, or as one of its own where it is about no order and its customer is known. Recorded twice it counts
+ * once.
  */
 export async function markSent(
   db: Db,
@@ -103,24 +109,25 @@ export async function markSent(
     with sent as (
       update messaging.notifications
       set status = 'sent', subject = ${subject}, body = ${text}, template_version = ${version},
-        attempts = attempts || jsonb_build_object('at', ${new Date().toISOString()}::text)
+        attempts = attempts || jsonb_build_object('at', ${new Date().toISOString()}::text),
+        sent_xid = case when ${isEvent} then pg_current_xact_id() end,
+        sent_position = case when ${isEvent} then nextval('ordering.order_events_position') end
       where id = ${id}::uuid and status <> 'sent'
-      returning id, order_id, channel, template, subject, body
+      returning order_id, ${toldOfSent} as told
     ),
     counted as (
       update ordering.orders
       set last_event_seq = last_event_seq + 1
       from sent
       where orders.id = sent.order_id
-      returning orders.id, last_event_seq
+      returning orders.id, last_event_seq, told
     )
     insert into ordering.order_events (order_id, seq, type, actor, data)
-    select counted.id, last_event_seq, 'notification.sent', 'system',
-      jsonb_build_object('notificationId', sent.id, 'channel', channel, 'template', template)
-        || case channel when 'push' then jsonb_build_object('title', subject, 'body', body) else '{}' end
-    from counted join sent on sent.order_id = counted.id
+    select id, last_event_seq, 'notification.sent', 'system', told from counted
   `.execute(db);
 }
+
+const isEvent = sql`order_id is null and customer_id is not null`;
 
 /**
  * Records a failed attempt and gives up the claim; with `final` the notification becomes a dead letter that waits for a

@@ -1,10 +1,12 @@
 import { sql } from 'kysely';
 import type { RecordedEvent } from '../domain/events.ts';
 import type { Db } from './connect.ts';
+import { toldOfSent } from './notifications.ts';
 
 /**
- * A place in the recorded events of all orders, which are in the order of (xid, position). Events are read up to the
- * oldest transaction that still runs: what is behind that place is there for good, and nothing comes in between.
+ * A place in the recorded events, those of orders and the messages about none, which are in the order of (xid, position).
+ * Events are read up to the oldest transaction that still runs: what is behind that place is there for good, and nothing
+ * comes in between.
  */
 export interface EventPosition {
   /** An xid8 of Postgres in decimal: 64 bits, too many for a number. */
@@ -31,10 +33,10 @@ interface EventRow {
   horizon: string;
   xid: string;
   position: number;
-  orderId: string;
-  orderNumber: string;
+  orderId: string | null;
+  orderNumber: string | null;
   customerId: string;
-  seq: number;
+  seq: number | null;
   type: string;
   at: Date;
   actor: string;
@@ -50,28 +52,55 @@ export async function readEvents(db: Db, after: EventPosition): Promise<EventPag
     select now.horizon, event.*
     from (select pg_snapshot_xmin(pg_current_snapshot()) as horizon) as now
     left join lateral (
-      select xid, position, order_id as "orderId", number as "orderNumber", customer_id as "customerId",
-        seq, type, at, actor, data
-      from (
-        select * from ordering.order_events
-        where (xid, position) > (${sql.lit(after.xid)}::xid8, ${sql.lit(after.position)}::bigint) and position > 0 and xid < now.horizon
-        order by xid, position
+      (
+        select xid, position, order_id as "orderId", number as "orderNumber", customer_id as "customerId",
+          seq, type, at, actor, data
+        from (
+          select * from ordering.order_events
+          where (xid, position) > ${place(after)} and position > 0 and xid < now.horizon
+          order by xid, position
+          limit ${sql.lit(PAGE)}
+        ) as event
+        join ordering.orders on orders.id = order_id
+      )
+      union all
+      (
+        select sent_xid, sent_position, null, null, customer_id, null, 'notification.sent',
+          (attempts -> -1 ->> 'at')::timestamptz, 'system', ${toldOfSent}
+        from messaging.notifications
+        where (sent_xid, sent_position) > ${place(after)} and sent_position is not null and sent_xid < now.horizon
+        order by sent_xid, sent_position
         limit ${sql.lit(PAGE)}
-      ) as event
-      join ordering.orders on orders.id = order_id
+      )
       order by xid, position
+      limit ${sql.lit(PAGE)}
     ) as event on true
   `.execute(db);
-  const events = rows
-    .filter((row) => row.xid !== null)
-    .map(({ horizon: _, xid, position, at, ...event }) => ({
-      ...event,
-      at: at.toISOString(),
-      position: { xid, position },
-    }));
+  const events = rows.filter((row) => row.xid !== null).map(toEvent);
   const horizon = { xid: rows[0]!.horizon, position: 0 };
   const more = events.length === PAGE;
   return { events, through: more ? events.at(-1)!.position : horizon, more };
+}
+
+const place = ({ xid, position }: EventPosition) =>
+  sql`(${sql.lit(xid)}::xid8, ${sql.lit(position)}::bigint)`;
+
+function toEvent({
+  horizon: _,
+  xid,
+  position,
+  orderId,
+  orderNumber,
+  seq,
+  at,
+  ...event
+}: EventRow): EventPage['events'][number] {
+  return {
+    ...(orderId !== null && { orderId, orderNumber: orderNumber!, seq: seq! }),
+    ...event,
+    at: at.toISOString(),
+    position: { xid, position },
+  };
 }
 
 /** The place behind which all events are that will be recorded from now on. */

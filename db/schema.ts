@@ -263,6 +263,8 @@ interface Notifications {
   due_at: ColumnType<Date | null, Date | null | undefined, Date | null>;
   past_attempts: Defaulted<number>;
   template_version: string | null;
+  sent_xid: string | null;
+  sent_position: number | null;
 }
 
 interface Preferences {
@@ -326,6 +328,7 @@ interface WebhookDeliveries {
   failures: Defaulted<number>;
   next_attempt_at: ColumnType<Date | null, Date | undefined, Date | null>;
   tell_at: ColumnType<Date | null, Date | null | undefined, Date | null>;
+  in_line: Defaulted<boolean>;
   created_at: Timestamp;
 }
 

@@ -3,7 +3,13 @@ import { isMeant, type RecordedEvent } from '../domain/events.ts';
 import { deliveryIdFor } from '../domain/ids.ts';
 import type { WebhookPayload } from '../domain/webhooks.ts';
 import type { Db, Trx } from './connect.ts';
-import { currentPosition, EVENTS_CHANNEL, type EventPosition, readEvents } from './recorded-events.ts';
+import {
+  currentPosition,
+  type EventPage,
+  EVENTS_CHANNEL,
+  type EventPosition,
+  readEvents,
+} from './recorded-events.ts';
 
 /** Whether there are recorded events that nobody has looked at, and deliveries whose workflows have to hear of them. */
 export async function findWork(db: Db): Promise<{ events: boolean; deliveries: boolean }> {
@@ -15,6 +21,14 @@ export async function findWork(db: Db): Promise<{ events: boolean; deliveries: b
           where (event.xid, event.position) > (cursor.xid, cursor.position) and event.position > 0
             and event.xid < pg_snapshot_xmin(pg_current_snapshot())
           order by event.xid, event.position
+          limit 1
+        ) as next
+      ) or exists (
+        select from messaging.webhook_cursor as cursor cross join lateral (
+          select from messaging.notifications as sent
+          where (sent.sent_xid, sent.sent_position) > (cursor.xid, cursor.position) and sent.sent_position is not null
+            and sent.sent_xid < pg_snapshot_xmin(pg_current_snapshot())
+          order by sent.sent_xid, sent.sent_position
           limit 1
         ) as next
       ) as events,
@@ -67,10 +81,10 @@ async function makeDeliveries(trx: Trx, after: EventPosition): Promise<EventPosi
     endpoints
       .filter(({ eventTypes }) => isMeant(eventTypes, event.type))
       .map(({ id: endpointId }) => ({
-        id: deliveryIdFor(endpointId, event.orderId, event.seq),
+        id: deliveryIdFor(endpointId, identityOf(event)),
         endpoint_id: endpointId,
         event_type: event.type,
-        order_id: event.orderId,
+        order_id: event.orderId ?? null,
         payload: JSON.stringify(payloadOf(event)),
       })),
   );
@@ -84,15 +98,11 @@ async function makeDeliveries(trx: Trx, after: EventPosition): Promise<EventPosi
   return through;
 }
 
-function payloadOf({
+const identityOf = ({ orderId, seq, data }: RecordedEvent): string =>
+  orderId === undefined ? `notification:${String(data['notificationId'])}` : `${orderId}:${seq}`;
+
+const payloadOf = ({ type, at, position: _, ...data }: EventPage['events'][number]): WebhookPayload => ({
   type,
-  at,
-  orderId,
-  orderNumber,
-  customerId,
-  seq,
-  actor,
+  timestamp: at,
   data,
-}: RecordedEvent): WebhookPayload {
-  return { type, timestamp: at, data: { orderId, orderNumber, customerId, seq, actor, data } };
-}
+});

@@ -1,10 +1,10 @@
-/** An event of an order, as it is told to the outside: over SSE, and by webhook. */
+/** Something that happened to an order, or a message about none, as it is told to the outside: over SSE, and by webhook. */
 export interface RecordedEvent {
-  orderId: string;
-  orderNumber: string;
-  customerId: string;
+  orderId?: string;
+  orderNumber?: string;
   /** The order's own count: its events come in this order. */
-  seq: number;
+  seq?: number;
+  customerId: string;
   type: string;
   at: string;
   actor: string;

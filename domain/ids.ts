@@ -40,9 +40,9 @@ export const notificationIdsFor = (orderId: string, event: string): Record<Chann
   push: notificationIdFor(orderId, event, 'push'),
 });
 
-/** The id of the one delivery of the event `seq` of an order to a webhook endpoint. */
-export const deliveryIdFor = (endpointId: string, orderId: string, seq: number): string =>
-  uuidv5(`delivery:${endpointId}:${orderId}:${seq}`, NAMESPACE);
+/** The id of the one delivery of an event to a webhook endpoint; `event` tells it from all others. */
+export const deliveryIdFor = (endpointId: string, event: string): string =>
+  uuidv5(`delivery:${endpointId}:${event}`, NAMESPACE);
 
 /**
  * The short number people say for an order: 10 characters (50 bits) of its id, as `XXXXX-XXXXX`, or 12 (60 bits)

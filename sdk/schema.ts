@@ -1070,7 +1070,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * The events of orders as they happen, as server-sent events
+         * What happens, as it happens, as server-sent events
          * @description For: customer, staff, admin.
          */
         get: operations["getEvents"];
@@ -9564,7 +9564,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Staff hear of all orders, a customer of its own. `event` is the type, `data` an event as JSON with its `orderId`, `orderNumber`, `customerId` and `seq`; the events of an order count by `seq` */
+            /** @description Staff hear of all orders, a customer of its own. `event` is the type, `data` an event as JSON with its `orderId`, `orderNumber`, `customerId` and `seq`; the events of an order count by `seq`. What was sent to a customer about no order comes as a `notification.sent` without the three of an order */
             200: {
                 headers: {
                     [name: string]: unknown;

@@ -147,6 +147,50 @@ describe('GET /v1/events', () => {
     expect(typesOf(resumed, missed)[0]).toBe('order.placed');
   });
 
+  test('a customer hears a message that is about no order, staff of all of them, and nobody else', async () => {
+    const [his, hers, all] = [await listen(john), await listen(jane), await listen(staff)];
+    const messagesOf = ({ events }: HeardStream) => events.filter(({ orderId }) => orderId === undefined);
+    const untilMessage = (number: number) =>
+      eventually(`message ${number} is heard`, () => messagesOf(his)[number - 1]);
+    const send = async (channel: string, recipient: string, text: string): Promise<string> => {
+      const variables = { subject: 'A word', text };
+      const body = { channel, recipient, template: 'message', variables };
+      return (await api.request('POST', '/v1/notifications', { token: staff, body })).body.id;
+    };
+    const push = await send('push', decodeJwt(john).sub!, 'We are open.');
+    const pushed = await untilMessage(1);
+    expect(pushed).toEqual({
+      id: expect.stringMatching(/^\d+-\d+$/),
+      type: 'notification.sent',
+      customerId: decodeJwt(john).sub,
+      at: expect.stringMatching(/Z$/),
+      actor: 'system',
+      data: {
+        notificationId: push,
+        channel: 'push',
+        template: 'message',
+        title: 'A word',
+        body: 'We are open.',
+      },
+    });
+    // A mail is told without its words; to an address of nobody it is no event.
+    const mails = [];
+    for (const recipient of ['guest@example.com', 'john.smith@example.com']) {
+      mails.push(await send('email', recipient, 'By mail.'));
+    }
+    const mailed = await untilMessage(2);
+    expect(mailed.data).toEqual({ notificationId: mails[1], channel: 'email', template: 'message' });
+
+    const order = await place(john);
+    await hears(his, order, 'order.confirmed');
+    const resumed = await listen(john, '', { 'last-event-id': pushed.id });
+    await hears(resumed, order, 'order.confirmed');
+    expect(messagesOf(resumed)).toEqual([mailed]);
+    await hears(all, order, 'order.confirmed');
+    expect(messagesOf(all)).toEqual([pushed, mailed]);
+    expect(messagesOf(hers)).toEqual([]);
+  });
+
   test('skips no event when transactions commit in another order than they began', async () => {
     const [one, other] = [await place(), await place()];
     const stream = await listen(staff, '?types=test.*');
@@ -295,8 +339,8 @@ describe('GET /v1/events', () => {
     const feed = createEventFeed(db, listener, pino({ level: 'silent' }));
     const hear = () => {
       const heard: number[] = [];
-      const take = ({ type, seq }: { type: string; seq: number }): boolean => {
-        if (type === 'feed.test') heard.push(seq);
+      const take = ({ type, seq }: { type: string; seq?: number }): boolean => {
+        if (type === 'feed.test') heard.push(seq!);
         return true;
       };
       return { heard, ...feed.subscribe({ take, end: () => undefined }, after) };

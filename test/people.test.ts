@@ -328,6 +328,7 @@ describe('a customer who leaves', () => {
         (select jsonb_agg(book) from identity.customer_addresses as book where customer_id = ${id}::uuid) as addresses,
         (select jsonb_agg(token) from identity.refresh_tokens as token where user_id = ${id}::uuid) as tokens,
         (select jsonb_agg(told) from messaging.notifications as told where customer_id = ${id}::uuid) as notifications,
+        (select jsonb_agg(pushed) from messaging.push_messages as pushed where recipient = ${id}) as pushes,
         (select jsonb_agg(orders) from ordering.orders where customer_id = ${id}::uuid) as orders
     `.execute(stack.db);
     return JSON.stringify(rows[0]);
@@ -357,6 +358,7 @@ describe('a customer who leaves', () => {
     expect(left).not.toContain(email);
     expect(left).toContain('"tokens":null');
     expect(left).toContain('"addresses":null');
+    expect(left).toContain('"pushes":null');
     const read = async (orderId: string) =>
       (await api.request('GET', `/v1/orders/${orderId}`, { token: stack.tokens.staff })).body;
     expect(await read(ended.body.id)).toMatchObject({
@@ -385,6 +387,10 @@ describe('a customer who leaves', () => {
 
     await api.request('DELETE', `/v1/orders/${open.body.id}`, { token: stack.tokens.staff });
     expect(await everythingAbout(id)).toContain('Secret Lane');
+    await sql`
+      insert into messaging.push_messages (id, recipient, title, body)
+      values (${randomUUID()}, ${id}, 'Late', 'For Ferdinand')
+    `.execute(stack.db);
     await sql`update identity.users set erase_at = now() where id = ${id}::uuid`.execute(stack.db);
     await stack.temporal.schedule.getHandle('reconcile').trigger();
     await eventually(

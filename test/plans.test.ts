@@ -63,11 +63,13 @@ async function fillTheRest(db: Db): Promise<void> {
   `.execute(db);
   await sql`
     insert into messaging.notifications
-      (id, channel, recipient, template, status, customer_id, order_id, created_at, due_at)
+      (id, channel, recipient, template, status, customer_id, order_id, created_at, due_at, sent_xid, sent_position,
+        attempts)
     select gen_random_uuid(), case number % 2 when 0 then 'email' else 'push' end, 'x', 'message',
       case number % 1000 when 0 then 'dead_letter' when 1 then 'queued' else 'sent' end,
       case number % 100 when 0 then ${JOHN}::uuid else gen_random_uuid() end, gen_random_uuid(),
-      now() - make_interval(secs => number), 'infinity'
+      now() - make_interval(secs => number), 'infinity', '2', number,
+      '[{"at": "2026-01-01T00:00:00Z"}]'
     from generate_series(1, 60000) as number
   `.execute(db);
   await sql`

@@ -29,7 +29,7 @@ export function eventEndpoints({ db, load, streams, callers }: EventDeps): Endpo
       method: 'get',
       path: '/v1/events',
       tag: 'Events',
-      summary: 'The events of orders as they happen, as server-sent events',
+      summary: 'What happens, as it happens, as server-sent events',
       access: EVERYBODY,
       query: z.object({
         types: eventTypes.optional().meta({
@@ -47,7 +47,8 @@ export function eventEndpoints({ db, load, streams, callers }: EventDeps): Endpo
         200: {
           description:
             'Staff hear of all orders, a customer of its own. `event` is the type, `data` an event as JSON with its ' +
-            '`orderId`, `orderNumber`, `customerId` and `seq`; the events of an order count by `seq`',
+            '`orderId`, `orderNumber`, `customerId` and `seq`; the events of an order count by `seq`. What was sent to a ' +
+            'customer about no order comes as a `notification.sent` without the three of an order',
           contentType: 'text/event-stream',
           body: z.string(),
         },
