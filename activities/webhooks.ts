@@ -1,6 +1,12 @@
 import { cancellationSignal, log } from '@temporalio/activity';
 import type { Db } from '../db/connect.ts';
-import { findDeliveryToSend, recordAttempt } from '../db/webhook-deliveries.ts';
+import {
+  callNextInLine,
+  type DeliveryToSend,
+  findDeliveryToSend,
+  putInLine,
+  recordAttempt,
+} from '../db/webhook-deliveries.ts';
 import { type DeliveryAttempt, type DeliveryStatus, judge } from '../domain/webhooks.ts';
 import type { SendWebhook } from '../providers/webhooks/sender.ts';
 
@@ -14,19 +20,17 @@ export interface WebhookActivityDeps {
 }
 
 /** How many deliveries one endpoint may keep this process busy with: one that hangs takes no more of its slots. */
-const MAX_PER_ENDPOINT = 4;
-const TURNED_AWAY_MS = 1_000;
-const MAX_TURNED_AWAY_MS = 60_000;
+const PLACES = 4;
+/** While the last attempt has failed. */
+const PLACES_FAILING = 1;
+/** So many are called for each that was delivered, so that no place stays empty while they are on their way. */
+const CALLED = 2;
+/** A delivery in line is called; this is for the case that it is not. */
+const IN_LINE_MS = 3_600_000;
 
 /** What has become of a delivery in this round of it, and where it is still pending when to try again. */
 export type DeliveryOutcome = { round: number } & (
-  | { status: Exclude<DeliveryStatus, 'pending'>; turnedAway?: never }
-  | {
-      status: 'pending';
-      retryInMs: number;
-      /** Nothing was tried, because the endpoint is busy with other deliveries. */
-      turnedAway?: true;
-    }
+  { status: Exclude<DeliveryStatus, 'pending'> } | { status: 'pending'; retryInMs: number }
 );
 
 export function createWebhookActivities({
@@ -37,72 +41,71 @@ export function createWebhookActivities({
 }: WebhookActivityDeps) {
   const busy = new Map<string, number>();
 
+  const isBusy = ({ endpointId, failingSince }: DeliveryToSend): boolean =>
+    (busy.get(endpointId) ?? 0) >= (failingSince ? PLACES_FAILING : PLACES);
+
+  /** Calls the endpoint, and notes what came of it. */
+  const attempt = async (id: string, delivery: DeliveryToSend): Promise<DeliveryOutcome> => {
+    const { endpointId, round, failures, payload: body, url, secrets, failingSince } = delivery;
+    busy.set(endpointId, (busy.get(endpointId) ?? 0) + 1);
+    const began = Date.now();
+    const answer = await sendWebhook({ id, url, body, secrets }, cancellationSignal()).finally(() => {
+      const left = busy.get(endpointId)! - 1;
+      if (left > 0) busy.set(endpointId, left);
+      else busy.delete(endpointId);
+    });
+
+    const now = Date.now();
+    const { retryAfterMs, ...told } = answer;
+    const attempted: DeliveryAttempt = {
+      at: new Date(began).toISOString(),
+      ...told,
+      durationMs: now - began,
+    };
+    const verdict = judge(
+      { ...attempted, ...(retryAfterMs !== undefined && { retryAfterMs }) },
+      {
+        failures,
+        schedule: retrySchedule,
+        chance: Math.random(),
+        failingForMs: failingSince ? now - failingSince.getTime() : 0,
+        disableAfterMs,
+      },
+    );
+    await recordAttempt(db, { id, round }, attempted, verdict);
+    if (verdict.status === 'failed' && verdict.disables) {
+      log.warn('A webhook endpoint was disabled', { endpointId, reason: verdict.disables });
+    }
+    return verdict.status === 'pending' ? { ...verdict, round } : { status: verdict.status, round };
+  };
+
+  const deliver = async (id: string, delivery: DeliveryToSend): Promise<DeliveryOutcome> => {
+    const { status, round, enabled } = delivery;
+    if (status !== 'pending') return { status, round };
+    if (enabled) return await attempt(id, delivery);
+    const refused = { at: new Date().toISOString(), error: 'The endpoint is disabled', durationMs: 0 };
+    await recordAttempt(db, { id, round }, refused, { status: 'failed' });
+    return { status: 'failed', round };
+  };
+
   return {
     /**
-     * Tries once to deliver. `turnedAway` says how often in a row the endpoint was busy. Fails, to be run again elsewhere,
-     * where this process stops meanwhile.
+     * Tries once to deliver, and lets the next in line follow; where the endpoint is busy the delivery goes in line itself.
+     * Fails, to be run again elsewhere, where this process stops meanwhile.
      */
-    async deliverWebhook(id: string, turnedAway: number): Promise<DeliveryOutcome> {
+    async deliverWebhook(id: string): Promise<DeliveryOutcome> {
       const delivery = await findDeliveryToSend(db, id);
       if (!delivery) return { status: 'failed', round: 0 };
-      const {
-        endpointId,
-        status,
-        round,
-        failures,
-        payload: body,
-        url,
-        enabled,
-        secrets,
-        failingSince,
-      } = delivery;
-      if (status !== 'pending') return { status, round };
-      if (!enabled) {
-        const attempt = { at: new Date().toISOString(), error: 'The endpoint is disabled', durationMs: 0 };
-        await recordAttempt(db, { id, round }, attempt, { status: 'failed' });
-        return { status: 'failed', round };
+      const { endpointId, round, status, enabled } = delivery;
+      if (status === 'pending' && enabled && isBusy(delivery)) {
+        await putInLine(db, { id, round });
+        // Who kept it busy may have called the next one before this one was in line.
+        if (!isBusy(delivery)) await callNextInLine(db, endpointId, 1);
+        return { status: 'pending', round, retryInMs: IN_LINE_MS };
       }
-
-      const others = busy.get(endpointId) ?? 0;
-      if (others >= MAX_PER_ENDPOINT) {
-        const pause = Math.min(TURNED_AWAY_MS * 2 ** turnedAway, MAX_TURNED_AWAY_MS);
-        return {
-          status: 'pending',
-          round,
-          turnedAway: true,
-          retryInMs: Math.round(pause * (0.5 + Math.random())),
-        };
-      }
-      busy.set(endpointId, others + 1);
-      const began = Date.now();
-      const answer = await sendWebhook({ id, url, body, secrets }, cancellationSignal()).finally(() => {
-        const left = busy.get(endpointId)! - 1;
-        if (left > 0) busy.set(endpointId, left);
-        else busy.delete(endpointId);
-      });
-
-      const now = Date.now();
-      const { retryAfterMs, ...told } = answer;
-      const attempt: DeliveryAttempt = {
-        at: new Date(began).toISOString(),
-        ...told,
-        durationMs: now - began,
-      };
-      const verdict = judge(
-        { ...attempt, ...(retryAfterMs !== undefined && { retryAfterMs }) },
-        {
-          failures,
-          schedule: retrySchedule,
-          chance: Math.random(),
-          failingForMs: failingSince ? now - failingSince.getTime() : 0,
-          disableAfterMs,
-        },
-      );
-      await recordAttempt(db, { id, round }, attempt, verdict);
-      if (verdict.status === 'failed' && verdict.disables) {
-        log.warn('A webhook endpoint was disabled', { endpointId, reason: verdict.disables });
-      }
-      return verdict.status === 'pending' ? { ...verdict, round } : { status: verdict.status, round };
+      const outcome = await deliver(id, delivery);
+      await callNextInLine(db, endpointId, outcome.status === 'delivered' ? CALLED : 1);
+      return outcome;
     },
   };
 }

@@ -117,6 +117,7 @@ export async function replayWebhookDelivery(db: Db, id: string): Promise<void> {
       failures: 0,
       next_attempt_at: null,
       tell_at: sql<Date>`now()`,
+      in_line: false,
     }))
     .where('id', '=', id)
     .execute();
@@ -202,6 +203,31 @@ export async function findDeliveryToSend(db: Db, id: string): Promise<DeliveryTo
   return rows[0];
 }
 
+/** Should nobody call those in line, because processes died, each asks by itself after so long. */
+const LONG_IN_LINE = sql`interval '1 hour'`;
+
+/** Lets a delivery in this round wait until its endpoint has a place for it: it is told when it is called. */
+export async function putInLine(db: Db, { id, round }: { id: string; round: number }): Promise<void> {
+  await sql`
+    update messaging.webhook_deliveries set in_line = true, tell_at = now() + ${LONG_IN_LINE}
+    where id = ${id}::uuid and round = ${round} and status = 'pending'
+  `.execute(db);
+}
+
+/** Calls the oldest deliveries that wait in line for an endpoint, each in a round of its own, which its workflow hears of. */
+export async function callNextInLine(db: Db, endpointId: string, places: number): Promise<void> {
+  await sql`
+    update messaging.webhook_deliveries set in_line = false, round = round + 1, tell_at = now()
+    where id in (
+      select id from messaging.webhook_deliveries
+      where endpoint_id = ${endpointId}::uuid and in_line
+      order by created_at, id
+      limit ${places}
+      for update skip locked
+    )
+  `.execute(db);
+}
+
 /**
  * Writes down an attempt and what becomes of the delivery by it, and of the endpoint: whether it is failing, and whether
  * it is disabled. A replay that came meanwhile, so that this is not the `round` any more, stays: the delivery is sent again.
@@ -224,6 +250,7 @@ export async function recordAttempt(
         status = case when ${isRound} then ${verdict.status} else status end,
         failures = case when ${isRound} then failures + ${failed ? 1 : 0}::int else failures end,
         next_attempt_at = case when ${isRound} then ${retryAt} else next_attempt_at end,
+        in_line = false,
         tell_at = case when ${isRound} then ${retryAt} + ${OVERDUE} else tell_at end
       where id = ${id}::uuid
       returning endpoint_id

@@ -74,6 +74,46 @@ describe('webhooks', () => {
     for (const endpoint of [all, some]) await platform.removeEndpoint(endpoint);
   });
 
+  test('tell of a message that is about no order, once, also where nothing else happens', async () => {
+    const endpoint = await platform.addEndpoint({ eventTypes: ['notification.*'] });
+    const customerId = '550e8400-e29b-41d4-a716-446655440000';
+    const { body: push } = await platform.ask('POST', 'notifications', {
+      channel: 'push',
+      recipient: customerId,
+      template: 'message',
+      variables: { subject: 'A word', text: 'We are open.' },
+    });
+    const [received] = await eventually('it is told', () => {
+      const all = platform.receiver.received(endpoint.path);
+      return all.length > 0 && all;
+    });
+    expect(received!.body).toEqual({
+      type: 'notification.sent',
+      timestamp: expect.stringMatching(/Z$/),
+      data: {
+        customerId,
+        actor: 'system',
+        data: {
+          notificationId: push.id,
+          channel: 'push',
+          template: 'message',
+          title: 'A word',
+          body: 'We are open.',
+        },
+      },
+    });
+    const id = String(received!.headers['webhook-id']);
+    expect(await platform.untilStatus(id, 'delivered')).toMatchObject({ orderId: null });
+
+    // The cursor may be set back, by a restored dump: what was told is not told again.
+    await sql`update messaging.webhook_cursor set xid = '1', position = 0`.execute(platform.stack.db);
+    const order = await platform.place();
+    await eventually('what follows is told', () => platform.arrivals(endpoint, order).length >= 2);
+    const about = platform.receiver.received(endpoint.path).filter(({ body }) => !body.data.orderId);
+    expect(about).toHaveLength(1);
+    await platform.removeEndpoint(endpoint);
+  });
+
   test('are tried again under the same id until they are taken, or given up after the last retry', async () => {
     const endpoint = await platform.addQuietEndpoint();
     platform.receiver.respond(endpoint.path, (_received, response, earlier) =>
@@ -244,6 +284,43 @@ describe('webhooks', () => {
     });
     const refused = await platform.untilStatus((await platform.sendTest(body)).id, 'failed');
     expect(refused.attempts[0]).toMatchObject({ error: 'No connection (ECONNREFUSED)' });
+  });
+
+  test('to a busy endpoint wait in line without asking, and are called one after the other', async () => {
+    const { db, temporal } = platform.stack;
+    const endpoint = await platform.addQuietEndpoint();
+    const held: ServerResponse[] = [];
+    platform.receiver.respond(endpoint.path, (_received, response) => held.push(response));
+    const sent = await Promise.all(Array.from({ length: 20 }, () => platform.sendTest(endpoint)));
+    const inLine = await eventually('all others are in line', async () => {
+      const rows = await db
+        .selectFrom('messaging.webhook_deliveries')
+        .select('id')
+        .where('endpoint_id', '=', endpoint.id)
+        .where('in_line', '=', true)
+        .execute();
+      return held.length === 4 && rows.length === 16 && rows;
+    });
+    platform.receiver.respond(endpoint.path, (_received, response) => response.end());
+    const { id: last } = inLine.at(-1)!;
+    const timer = await eventually('it waits', async () => {
+      const { events } = await temporal.workflow.getHandle(`webhook-${last}`).fetchHistory();
+      return events!.find(({ timerStartedEventAttributes: started }) => started)?.timerStartedEventAttributes;
+    });
+    expect(Number(timer.startToFireTimeout!.seconds)).toBe(3600);
+    for (const response of held) response.end();
+    for (const { id } of sent) await platform.untilStatus(id, 'delivered');
+  });
+
+  test('in line for an endpoint that is disabled are given up at once', async () => {
+    const endpoint = await platform.addQuietEndpoint();
+    const held: ServerResponse[] = [];
+    platform.receiver.respond(endpoint.path, (_received, response) => held.push(response));
+    const sent = await Promise.all(Array.from({ length: 12 }, () => platform.sendTest(endpoint)));
+    await eventually('it is busy', () => held.length === 4);
+    for (const response of held) response.writeHead(410).end();
+    for (const { id } of sent) await platform.untilStatus(id, 'failed');
+    expect((await platform.ask('GET', `webhook-endpoints/${endpoint.id}`)).body.enabled).toBe(false);
   });
 
   test('what was recorded before a crash is delivered after it, once', async () => {

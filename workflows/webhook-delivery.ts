@@ -11,19 +11,18 @@ const { deliverWebhook } = proxyActivities<WebhookActivities>({
 
 /**
  * Delivers a webhook, again and again as its schedule has it, until it is delivered or given up. It is started with the
- * signal `deliver`, which also asks one that runs for an attempt now; the signal says which round (first, or a replay) it
- * is about, so that one that an attempt has served already asks for nothing.
+ * signal `deliver`, which also asks one that runs for an attempt now; the signal says which round (the first, a replay, or
+ * its turn at a busy endpoint) it is about, so that one that an attempt has served already asks for nothing.
  */
 export async function webhook(deliveryId: string): Promise<DeliveryStatus> {
   let asked = 0;
   setHandler(deliverSignal, (round) => {
     asked = Math.max(asked, Number(round) || 0);
   });
-  for (let turnedAway = 0; ;) {
+  for (;;) {
     const heard = asked;
-    const outcome = await deliverWebhook(deliveryId, turnedAway);
+    const outcome = await deliverWebhook(deliveryId);
     const served = Math.max(heard, outcome.round);
-    turnedAway = outcome.turnedAway ? turnedAway + 1 : 0;
     if (outcome.status === 'pending') await condition(() => asked > served, outcome.retryInMs);
     else if (asked <= served) return outcome.status;
   }
