@@ -68,6 +68,7 @@ export function createEventFeed(db: Db, listener: Listener, logger: Logger): Eve
     try {
       while (seat.mode === 'behind' && seats.has(seat)) {
         const page = await readers(() => readEvents(db, seat.at));
+        if (!seats.has(seat)) return;
         for (const event of page.events) {
           if (seat.mode === 'behind') give(seat, event);
         }

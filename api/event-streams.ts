@@ -42,8 +42,10 @@ const HEADERS = {
 interface Stream {
   response: Response;
   isAllowed(): Promise<boolean>;
+  /** Gives it no more, and ends it once all that waits has been taken. */
+  end(): void;
   nextHeartbeat: number;
-  /** Since when it takes nothing. */
+  /** Since when it takes nothing, or has been told to end. */
   stalledSince: number | undefined;
 }
 
@@ -74,10 +76,10 @@ export function createEventStreams(feed: EventFeed, heartbeatMs: number): EventS
     for (const stream of streams) {
       const { response, stalledSince } = stream;
       if (stalledSince !== undefined && now - stalledSince > STALLED_MS) response.destroy();
-      if (now < stream.nextHeartbeat) continue;
+      if (response.writableEnded || now < stream.nextHeartbeat) continue;
       stream.nextHeartbeat = now + heartbeatMs;
       if (stalledSince === undefined) response.write(':\n\n');
-      void stream.isAllowed().then((allowed) => allowed || response.end());
+      void stream.isAllowed().then((allowed) => allowed || stream.end());
     }
   }, TICK_MS);
 
@@ -95,6 +97,12 @@ export function createEventStreams(feed: EventFeed, heartbeatMs: number): EventS
       const stream: Stream = {
         response,
         isAllowed,
+        end() {
+          if (response.writableEnded) return;
+          subscription.leave();
+          stream.stalledSince ??= Date.now();
+          response.end();
+        },
         nextHeartbeat: Date.now() + heartbeatMs,
         stalledSince: undefined,
       };
@@ -117,9 +125,12 @@ export function createEventStreams(feed: EventFeed, heartbeatMs: number): EventS
         after,
       );
       response.on('drain', () => {
+        if (response.writableEnded) return;
         stream.stalledSince = undefined;
         subscription.resume();
       });
+      // A connection that breaks: `close` follows.
+      response.on('error', () => undefined);
       response.once('close', () => {
         subscription.leave();
         streams.delete(stream);

@@ -1,11 +1,17 @@
 import { createHash, randomUUID } from 'node:crypto';
+import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
+import { createServer, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import type { Request, Response } from 'express';
 import { decodeJwt, decodeProtectedHeader, SignJWT } from 'jose';
 import pg from 'pg';
 import { pino } from 'pino';
 import { sql } from 'kysely';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createEventFeed } from '../api/event-feed.ts';
+import { createEventStreams } from '../api/event-streams.ts';
+import type { Listener } from '../db/listener.ts';
 import { currentPosition } from '../db/recorded-events.ts';
 import type { Order } from '../domain/order.ts';
 import { type HeardStream, listenAt } from './harness/event-stream.ts';
@@ -60,6 +66,14 @@ const addEvent = (on: pg.Client, { id }: Order, seq: number, type: string) =>
     seq,
     type,
   ]);
+
+/** A listener that Postgres tells nothing. */
+const deaf: Listener = {
+  on: () => undefined,
+  onConnected: () => undefined,
+  ping: () => Promise.resolve(true),
+  close: () => Promise.resolve(),
+};
 
 describe('GET /v1/events', () => {
   test('tells what happens to orders, from now on, as a stream that proxies leave alone', async () => {
@@ -330,12 +344,7 @@ describe('GET /v1/events', () => {
       },
     });
     let look: () => void = () => undefined;
-    const listener = {
-      on: (_channel: string, hear: (payload: string | undefined) => void) => (look = () => hear('')),
-      onConnected: () => undefined,
-      ping: () => Promise.resolve(true),
-      close: () => Promise.resolve(),
-    };
+    const listener: Listener = { ...deaf, on: (_channel, hear) => (look = () => hear('')) };
     const feed = createEventFeed(db, listener, pino({ level: 'silent' }));
     const hear = () => {
       const heard: number[] = [];
@@ -365,6 +374,57 @@ describe('GET /v1/events', () => {
     await eventually('what comes now is heard', () => staying.heard.includes(803));
     feed.close();
     expect(staying.heard).toEqual([801, 802, 803]);
+  });
+
+  test('who may hear no more, and takes nothing, ends after what waits for it, and harms nobody', async () => {
+    const order = await place();
+    let look: () => void = () => undefined;
+    const listener: Listener = { ...deaf, on: (_channel, hear) => (look = () => hear('')) };
+    const feed = createEventFeed(stack.db, listener, pino({ level: 'silent' }));
+    const all = createEventStreams(feed, 200);
+    const after = await currentPosition(stack.db);
+    let allowed = true;
+    let response: ServerResponse | undefined;
+    const errors: Error[] = [];
+    const server = createServer((asked, answered) => {
+      const isSlow = asked.url === '/slow';
+      if (isSlow) response = answered.on('error', (error) => errors.push(error));
+      all.open(asked as Request, answered as Response, {
+        caller: { id: 'test', role: 'staff' },
+        after,
+        wants: () => true,
+        isAllowed: () => Promise.resolve(allowed || !isSlow),
+      });
+    }).listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const { port } = server.address() as AddressInfo;
+    const slow = await listenAt(`http://127.0.0.1:${port}/slow`, staff);
+    const quick = await listenAt(`http://127.0.0.1:${port}/quick`, staff);
+    slow.pause();
+    let seq = 5_000;
+    const record = async (): Promise<void> => {
+      await sql`
+        insert into ordering.order_events (order_id, seq, type, actor, data)
+        select ${order.id}::uuid, ${seq}::int + number, 'wait.test', 'test', jsonb_build_object('filling', repeat('x', 1000))
+        from generate_series(1, 100) as number
+      `.execute(stack.db);
+      seq += 100;
+      look();
+      await eventually('who takes it hears it', () => quick.events.some((event) => event.seq === seq));
+    };
+    while (response!.writableLength === 0) await record();
+    const told = seq - 5_000;
+    allowed = false;
+    await eventually('it is told to end', () => response!.writableEnded);
+    await record();
+    const comments = quick.comments();
+    await eventually('there were heartbeats', () => quick.comments() >= comments + 2);
+    slow.resume();
+    await eventually('it has ended', () => slow.ended());
+    expect(slow.events.filter(({ type }) => type === 'wait.test')).toHaveLength(told);
+    expect(errors).toEqual([]);
+    all.close();
+    server.close();
   });
 
   test('ends the streams when the process stops, so that it can', async () => {
