@@ -11,6 +11,8 @@ export interface TemporalOptions extends Launch {
   logFile: string;
   /** Made besides `default`. */
   namespaces?: string[];
+  /** Settings of the server besides ours, as `key=value`. */
+  dynamicConfig?: string[];
 }
 
 export interface RunningTemporal {
@@ -42,7 +44,7 @@ export async function startTemporal(options: TemporalOptions): Promise<RunningTe
     ['--disable-config-file', '--disable-config-env'],
     ['--port', String(options.port), '--ui-port', String(options.uiPort), '--db-filename', options.dbFile],
     pragmas.flatMap((pragma) => ['--sqlite-pragma', pragma]),
-    tuning.flatMap((value) => ['--dynamic-config-value', value]),
+    [...tuning, ...(options.dynamicConfig ?? [])].flatMap((value) => ['--dynamic-config-value', value]),
     searchAttributes.flatMap((attribute) => ['--search-attribute', attribute]),
     namespaces.flatMap((name) => ['--namespace', name]),
   ].flat();

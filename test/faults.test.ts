@@ -14,7 +14,11 @@ import { endWithProcess } from './harness/end-with-process.ts';
 import { expectMoneyAddsUp, expectStockAddsUp } from './harness/invariants.ts';
 import type { Process } from './harness/processes.ts';
 import { startStack, type TestStack } from './harness/stack.ts';
+import { ORDER_STATUS } from '../workflows/messages.ts';
 import { eventually } from './harness/wait.ts';
+
+/** So many updates Temporal takes for one run of a workflow; 2,000 where nobody says. */
+const MOST_UPDATES = 40;
 
 /** Postgres and Temporal of this file alone, so that they can be killed. */
 let folder: string;
@@ -44,6 +48,7 @@ beforeAll(async () => {
     uiPort: await freePort(),
     dbFile: join(folder, 'temporal.db'),
     logFile: join(folder, 'temporal.log'),
+    dynamicConfig: [`history.maxTotalUpdates=${MOST_UPDATES}`],
   };
   [postgres, temporal] = await Promise.all([startPostgres(postgresOptions), startTemporal(temporalOptions)]);
   letGo = endWithProcess(() => [postgres, temporal]);
@@ -370,6 +375,36 @@ test('Postgres and Temporal are away: nothing is taken, and the API says so', as
   await isReady();
   expect(await stack.reserved(sku)).toBe(1);
   expect(await api.request('GET', `/v1/orders/${known.id}`, { token })).toMatchObject({ status: 200 });
+});
+
+test('an order that is changed more often than a run of a workflow may be goes on, and is shipped', async () => {
+  const sku = await newStock('CHANGED-OFTEN');
+  const order = await settle({ key: randomUUID(), sku });
+  const handle = stack.temporal.workflow.getHandle(order.workflowId);
+  const { runId } = await handle.describe();
+  for (let change = 0; change < 2 * MOST_UPDATES; change += 1) {
+    const body = { note: `Change ${change}` };
+    const { status } = await api.request('PATCH', `/v1/orders/${order.id}`, { token, body });
+    expect(status).toBe(200);
+  }
+  const now = await handle.describe();
+  expect(now).toMatchObject({ status: { name: 'RUNNING' } });
+  expect(now.runId).not.toBe(runId);
+  const metadata = await handle.query('__temporal_workflow_metadata');
+  expect(metadata).toMatchObject({ currentDetails: expect.stringContaining(order.number) });
+  expect(now.typedSearchAttributes.get(ORDER_STATUS)).toBe('confirmed');
+
+  const staff = await api.login('staff@example.com');
+  const body = { carrier: 'UPS' };
+  const shipped = await api.request('POST', `/v1/orders/${order.id}/shipments`, { token: staff, body });
+  expect(shipped.status).toBe(201);
+  await api.request('POST', `/v1/shipments/${shipped.body.id}/deliver`, { token: staff });
+  expect(await handle.result()).toMatchObject({ status: 'delivered', paymentStatus: 'captured' });
+  const { body: events } = await api.request('GET', `/v1/orders/${order.id}/events`, { token });
+  const types = events.data.map(({ type }: { type: string }) => type);
+  expect(types.filter((type: string) => type === 'stock.reserved')).toHaveLength(1);
+  await expectStockAddsUp(stack.db);
+  await expectMoneyAddsUp(stack.db);
 });
 
 test('a clean stop in the middle of a burst answers what it has begun', async () => {

@@ -4,6 +4,7 @@ import {
   CancellationScope,
   condition,
   log,
+  patched,
   setCurrentDetails,
   TemporalFailure,
   upsertSearchAttributes,
@@ -35,6 +36,7 @@ export class OrderFlow {
   private unsettled = false;
   private settling = false;
   private steps = 0;
+  private isTooLong = false;
 
   constructor(accepted: PlacedOrder) {
     assertPlacedOrder(accepted);
@@ -48,6 +50,11 @@ export class OrderFlow {
     return isFinal(this.state.status) && this.steps === 0 && !this.unsettled;
   }
 
+  /** Whether the order is to go on in another run, and nothing of it is under way in this one. */
+  mayGoOnAnew(): boolean {
+    return this.isTooLong && this.steps === 0 && !this.unsettled;
+  }
+
   async place(): Promise<void> {
     const placed = await quickly.placeOrder(this.accepted, this.earlyCancellation);
     this.placed = true;
@@ -56,10 +63,12 @@ export class OrderFlow {
 
   /** Waits until the order is paid for; one that is not paid for in time is cancelled. */
   async payInTime(): Promise<void> {
-    if (this.state.status === 'pending') await condition(() => this.state.status !== 'pending');
-    while (this.state.status === 'awaiting_payment') {
+    if (this.state.status === 'pending')
+      await condition(() => this.isTooLong || this.state.status !== 'pending');
+    while (this.state.status === 'awaiting_payment' && !this.isTooLong) {
       const left = Math.max(Date.parse(this.payBy ?? '') - Date.now(), 1);
-      const paid = await condition(() => this.state.status !== 'awaiting_payment', left, {
+      const isDone = () => this.isTooLong || this.state.status !== 'awaiting_payment';
+      const paid = await condition(isDone, left, {
         summary: 'The customer has until then to pay',
       });
       if (!paid) await this.step(async () => this.learn(await quickly.expirePayment(this.state.orderId)));
@@ -69,7 +78,7 @@ export class OrderFlow {
   /** Waits until the order is shipped or ended; the stock manager is told of one that is late. */
   async shipInTime(): Promise<void> {
     const { shipBy, orderId } = this.accepted;
-    const isDone = () => !['confirmed', 'partially_shipped'].includes(this.state.status);
+    const isDone = () => this.isTooLong || !['confirmed', 'partially_shipped'].includes(this.state.status);
     if (shipBy === undefined || isDone()) return;
     const left = Math.max(Date.parse(shipBy) - Date.now(), 1);
     const inTime = await condition(isDone, left, { summary: 'The promised time of shipping' });
@@ -254,13 +263,16 @@ export class OrderFlow {
       return await CancellationScope.nonCancellable(run);
     } finally {
       this.steps -= 1;
+      this.isTooLong ||= workflowInfo().continueAsNewSuggested && patched('goes-on-anew');
     }
   }
 
   /** Says in the Web UI where the order stands and what it waits for. */
   private tellOperators(): void {
     const { status, paymentStatus, reason } = this.state;
-    const { shipBy } = this.accepted;
+    const { shipBy, number } = this.accepted;
+    // What a run was started with for the Web UI is not handed on to the next one.
+    const isFirst = workflowInfo().continuedFromExecutionRunId === undefined;
     const waits: Partial<Record<typeof status, string>> = {
       pending: 'Waits for the payment company.',
       awaiting_payment: `Waits for the customer to pay, until ${this.payBy ?? 'then'}.`,
@@ -269,6 +281,7 @@ export class OrderFlow {
       shipped: 'Waits for the delivery.',
     };
     const lines = [
+      ...(isFirst ? [] : [`Order ${number}, which had too many changes for one run.`]),
       `**${status.replaceAll('_', ' ')}**${reason === undefined ? '' : `: ${escapeMarkdown(reason)}`}`,
       `Payment: ${paymentStatus.replaceAll('_', ' ')}`,
       ...(waits[status] === undefined ? [] : [waits[status]]),

@@ -1,4 +1,10 @@
-import { allHandlersFinished, CancellationScope, condition, setHandler } from '@temporalio/workflow';
+import {
+  allHandlersFinished,
+  CancellationScope,
+  condition,
+  continueAsNew,
+  setHandler,
+} from '@temporalio/workflow';
 import type { OrderState, PlacedOrder } from '../domain/order.ts';
 import {
   cancelSignal,
@@ -13,7 +19,8 @@ import { OrderFlow } from './order-flow.ts';
 
 /**
  * The life of an order: it is placed, paid, shipped and delivered, or ends before. All of it runs shielded from
- * Temporal's own cancellation, which is one more way to ask for the same cancelling.
+ * Temporal's own cancellation, which is one more way to ask for the same cancelling. A run that has become too long for
+ * Temporal is followed by another, from the order's row.
  */
 export async function order(accepted: PlacedOrder): Promise<OrderState> {
   const flow = new OrderFlow(accepted);
@@ -40,7 +47,8 @@ export async function order(accepted: PlacedOrder): Promise<OrderState> {
     await flow.place();
     await flow.payInTime();
     await flow.shipInTime();
-    await condition(() => flow.hasEnded() && allHandlersFinished());
+    await condition(() => (flow.hasEnded() || flow.mayGoOnAnew()) && allHandlersFinished());
+    if (!flow.hasEnded()) await continueAsNew<typeof order>({ ...accepted, isPlaced: true });
     return flow.state;
   });
 }
