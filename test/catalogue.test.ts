@@ -5,6 +5,7 @@ import { type Answer, type Api, orderOf } from './harness/http.ts';
 import { conforming } from './harness/openapi.ts';
 import { expectProblem } from './harness/problems.ts';
 import { startStack, type TestStack } from './harness/stack.ts';
+import { eventually } from './harness/wait.ts';
 
 let stack: TestStack;
 let api: Api;
@@ -269,6 +270,15 @@ describe('a search', () => {
     expect((await list('facets=true&limit=1')).body.facets.price.max).toBe(1_000_000_000_000);
     expect((await list('q=walnut')).body).not.toHaveProperty('facets');
     expectProblem(await list('facets=yes'), 400, 'invalid_query');
+  });
+
+  test('counts anew after half a minute, however often it is asked meanwhile', async () => {
+    const sundial = { name: 'Sundial', category: 'dials', price: 1, currency: 'USD' };
+    await ask('POST', '', { sku: 'DIAL-1', ...sundial });
+    const counted = async () => (await list('q=sundial&facets=true')).body.facets.categories[0].count;
+    expect(await counted()).toBe(1);
+    await ask('POST', '', { sku: 'DIAL-2', ...sundial });
+    await eventually('both are counted', async () => (await counted()) === 2, 40, 500);
   });
 
   test.each(["'", "a' | 'b", '!walnut', 'a:*', '<->', '\\', '()', 'walnut & | !', '"walnut"', '😀'])(

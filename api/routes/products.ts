@@ -96,8 +96,11 @@ export function productEndpoints({ db, search }: { db: Db; search: Db }): Endpoi
         let found: Facets | undefined;
         if (withFacets === 'true') {
           const key = JSON.stringify(filter);
-          found = counted.get(key) ?? (await lists.countFacets(filter));
-          counted.set(key, found);
+          found = counted.get(key);
+          if (!found) {
+            found = await lists.countFacets(filter);
+            counted.set(key, found);
+          }
         }
         response.setHeader('Cache-Control', `public, max-age=${CACHE_SECONDS}`);
         sendPage(request, response, {
