@@ -15,6 +15,9 @@ export const HEADER_SCHEMAS: Record<string, z.ZodType> = {
 /** The strong ETag of a version. */
 export const etagOf = (version: number): string => `"${version}"`;
 
+/** The strong ETag of an answer that has no version: the same for the same content. */
+export const contentEtagOf = (body: unknown): string => `"${hashOf(body)}"`;
+
 /**
  * The version that `If-Match` wants (RFC 9110, section 13.1.1), or undefined where it wants none. A tag that is well
  * formed but none of ours matches no version, which is told as -1.
@@ -30,9 +33,16 @@ export function readIfMatch(request: Request): number | undefined {
 }
 
 /** Whether the caller has this very version already (RFC 9110, section 13.1.2), so that 304 is the answer. */
-export function isNotModified(request: Request, etag: string): boolean {
+function isNotModified(request: Request, etag: string): boolean {
   const tags = (request.headers['if-none-match'] ?? '').split(',');
   return tags.some((tag) => ['*', etag].includes(tag.trim().replace(/^W\//, '')));
+}
+
+/** Answers with `body` under its ETag, or with 304 to a caller that has it already. */
+export function sendUnlessKnown(request: Request, response: Response, etag: string, body: unknown): void {
+  response.setHeader('ETag', etag);
+  if (isNotModified(request, etag)) response.status(304).end();
+  else response.json(body);
 }
 
 const MAX_WAIT_SECONDS = 30;
@@ -76,7 +86,9 @@ export function requireIdempotencyKey(request: Request): string {
 }
 
 /** The fingerprint of a validated body: the same for every way to write the same request. */
-export const requestHashOf = (body: unknown): string =>
+export const requestHashOf = (body: unknown): string => hashOf(body);
+
+const hashOf = (body: unknown): string =>
   createHash('sha256').update(JSON.stringify(body)).digest('base64url');
 
 /** Marks an answer as that of a request that had been done before. */
