@@ -1,5 +1,6 @@
 import { sql } from 'kysely';
 import { OrderPlatformError } from '../domain/errors.ts';
+import { isWanted, type WantedVersions } from '../domain/versions.ts';
 import type { Db, Trx } from './connect.ts';
 import type { MovementType } from './schema.ts';
 
@@ -60,13 +61,14 @@ const MAX_ON_HAND = 2_000_000_000;
 
 /**
  * Sets how many units of a sku are on hand, making its stock if it is missing; the difference is a movement.
- * Throws `below_reserved` under what is reserved and `version_conflict` when `expectedVersion` is stale.
+ * Throws `below_reserved` under what is reserved and `version_conflict`, also where there is no stock to be at one of the
+ * `versions`.
  */
 export async function putStock(
   trx: Trx,
   sku: string,
   level: { onHand: number; lowStockThreshold?: number | undefined },
-  expectedVersion?: number,
+  versions?: WantedVersions,
 ): Promise<{ stock: StockLevel; created: boolean }> {
   const created = await trx
     .insertInto('inventory.stock')
@@ -75,7 +77,7 @@ export async function putStock(
     .returning('sku')
     .executeTakeFirst();
   const before = await lockStock(trx, sku);
-  if (expectedVersion !== undefined && (created || before.version !== expectedVersion)) {
+  if ((created && versions !== undefined) || !isWanted(before.version, versions)) {
     throw new OrderPlatformError('version_conflict', `The stock of ${sku} is at version ${before.version}.`);
   }
   if (level.onHand < before.reserved) {

@@ -79,7 +79,10 @@ describe('a product', () => {
     expectProblem(await ask('PATCH', '/LAMP-MATCH', { price: 1 }, stale), 412, 'version_conflict');
     expectProblem(await ask('PUT', '/LAMP-MATCH', lamp, stale), 412, 'version_conflict');
     expectProblem(await ask('DELETE', '/LAMP-MATCH', undefined, stale), 412, 'version_conflict');
-    expectProblem(await ask('PUT', '/LAMP-NONE', lamp, stale), 412, 'version_conflict');
+    for (const none of [stale, { 'if-match': '*' }])
+      expectProblem(await ask('PUT', '/LAMP-NONE', lamp, none), 412, 'version_conflict');
+    expectProblem(await ask('PATCH', '/LAMP-NONE', lamp, { 'if-match': '*' }), 404, 'not_found');
+    expect((await ask('PATCH', '/LAMP-MATCH', {}, { 'if-match': '"7", "1"' })).status).toBe(200);
     expectProblem(await ask('PATCH', '/LAMP-MATCH', {}, { 'if-match': '7' }), 400, 'invalid_header');
     const answers = await Promise.all(
       Array.from({ length: 8 }, (_, price) => ask('PATCH', '/LAMP-MATCH', { price }, { 'if-match': '"1"' })),

@@ -86,18 +86,23 @@ describe('setting what is on hand', () => {
   test('at a version that is not the current one any more is refused: 412', async () => {
     await put('SET-MATCH', { onHand: 5 });
     expect((await put('SET-MATCH', { onHand: 6 }, { 'if-match': '"1"' })).status).toBe(200);
-    for (const stale of ['"1"', '"99"', 'W/"2"', '"two"', '""', '"02"'])
+    for (const stale of ['"1"', '"1", "99"', '"99"', 'W/"2"', '"two"', '""', '"02"'])
       expectProblem(await put('SET-MATCH', { onHand: 9 }, { 'if-match': stale }), 412, 'version_conflict');
     expect((await ask('GET', '/SET-MATCH')).body).toMatchObject({ onHand: 6, version: 2 });
     expect((await put('SET-MATCH', { onHand: 7 }, { 'if-match': '*' })).status).toBe(200);
-    expectProblem(await put('SET-NOTHING', { onHand: 1 }, { 'if-match': '"1"' }), 412, 'version_conflict');
+    expect((await put('SET-MATCH', { onHand: 8 }, { 'if-match': '"2", W/"4" ,"3"' })).status).toBe(200);
+    for (const none of ['"1"', '"0"', '"1", "0"', '*'])
+      expectProblem(await put('SET-NOTHING', { onHand: 1 }, { 'if-match': none }), 412, 'version_conflict');
     expectProblem(await ask('GET', '/SET-NOTHING'), 404, 'not_found');
   });
 
-  test.each(['1', 'W/1', '"1', 'abc', "'1'", '"a"b"'])('with If-Match %s is told: 400', async (tag) => {
-    await put('SET-HEADER', { onHand: 1 });
-    expectProblem(await put('SET-HEADER', { onHand: 2 }, { 'if-match': tag }), 400, 'invalid_header');
-  });
+  test.each(['1', 'W/1', '"1', 'abc', "'1'", '"a"b"', '"1" "2"', '"1", 2', '"1",', '*, "1"'])(
+    'with If-Match %s is told: 400',
+    async (tag) => {
+      await put('SET-HEADER', { onHand: 1 });
+      expectProblem(await put('SET-HEADER', { onHand: 2 }, { 'if-match': tag }), 400, 'invalid_header');
+    },
+  );
 
   test('by 10 at once at one version: one of them does it', async () => {
     await put('SET-RACE', { onHand: 1 });

@@ -220,6 +220,8 @@ describe('customers', () => {
     expect(statuses(await times(2, (index) => change(`Name ${index}`, '"1"')))).toEqual([200, 412]);
     expectProblem(await change('Late', '"1"'), 412, 'version_conflict');
     expectProblem(await change('Bad', 'nonsense'), 400, 'invalid_header');
+    expect((await change('One of them', '"1", "2"')).status).toBe(200);
+    expectProblem(await change('Neither', '"1", "2"'), 412, 'version_conflict');
     const stale = { token: stack.tokens.admin, headers: { 'if-match': '"1"' } };
     expectProblem(await api.request('DELETE', `/v1/customers/${id}`, stale), 412, 'version_conflict');
   });

@@ -170,8 +170,8 @@ export function productEndpoints({ db, search }: { db: Db; search: Db }): Endpoi
             errors: [{ pointer: '/sku', detail }],
           });
         }
-        const expectedVersion = readIfMatch(request);
-        const put = await db.transaction().execute((trx) => putProduct(trx, wanted, fields, expectedVersion));
+        const versions = readIfMatch(request);
+        const put = await db.transaction().execute((trx) => putProduct(trx, wanted, fields, versions));
         sendProduct(response.status(put.created ? 201 : 200), put.product);
       },
     }),
@@ -187,10 +187,8 @@ export function productEndpoints({ db, search }: { db: Db; search: Db }): Endpoi
       answers: { 200: productAnswer },
       problems: ['version_conflict', 'not_found', 'invalid_header'],
       async handle({ params: { sku: wanted }, body, request, response }) {
-        const expectedVersion = readIfMatch(request);
-        const changed = await db
-          .transaction()
-          .execute((trx) => patchProduct(trx, wanted, body, expectedVersion));
+        const versions = readIfMatch(request);
+        const changed = await db.transaction().execute((trx) => patchProduct(trx, wanted, body, versions));
         sendProduct(response, changed);
       },
     }),
@@ -205,10 +203,8 @@ export function productEndpoints({ db, search }: { db: Db; search: Db }): Endpoi
       answers: { 204: { description: 'It is off sale' } },
       problems: ['version_conflict', 'not_found', 'invalid_header'],
       async handle({ params: { sku: wanted }, request, response }) {
-        const expectedVersion = readIfMatch(request);
-        await db
-          .transaction()
-          .execute((trx) => patchProduct(trx, wanted, { active: false }, expectedVersion));
+        const versions = readIfMatch(request);
+        await db.transaction().execute((trx) => patchProduct(trx, wanted, { active: false }, versions));
         response.status(204).end();
       },
     }),
