@@ -115,6 +115,32 @@ describe('setting what is on hand', () => {
     expect((await ask('GET', '/SET-RACE')).body).toEqual(winner.body);
   });
 
+  test('while it is deleted makes it anew', async () => {
+    await put('SET-DELETED', { onHand: 0, lowStockThreshold: 2 });
+    const putting = await stack.db.transaction().execute(async (trx) => {
+      await trx
+        .selectFrom('inventory.stock')
+        .select('sku')
+        .where('sku', '=', 'SET-DELETED')
+        .forUpdate()
+        .execute();
+      const answer = put('SET-DELETED', { onHand: 7 });
+      await eventually('it waits for the stock', async () => {
+        const { rows } = await sql`
+          select from pg_stat_activity
+          where datname = current_database() and wait_event_type = 'Lock' and query like '%"inventory"."stock"%'
+        `.execute(stack.db);
+        return rows.length > 0;
+      });
+      await trx.deleteFrom('inventory.stock').where('sku', '=', 'SET-DELETED').execute();
+      return { answer };
+    });
+    expect(await putting.answer).toMatchObject({
+      status: 201,
+      body: { onHand: 7, lowStockThreshold: 0, version: 1 },
+    });
+  });
+
   test('of a new sku by 10 at once makes it once', async () => {
     const answers = await Promise.all(Array.from({ length: 10 }, () => put('SET-FIRST', { onHand: 5 })));
     expect(answers.filter((answer) => answer.status === 201)).toHaveLength(1);
