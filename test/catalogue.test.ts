@@ -134,6 +134,24 @@ describe('a product', () => {
     expect(alone).toMatchObject({ status: 201, body: { currency: 'EUR' } });
   });
 
+  test('is never given a currency that there is not; one that has it is told as it is', async () => {
+    await stack.stock('LAMP-ODD', 5);
+    const given = [
+      await ask('PUT', '/LAMP-ODD', { ...lamp, currency: 'QQQ' }),
+      await ask('PATCH', '/LAMP-ODD', { currency: 'QQQ' }),
+    ];
+    for (const answer of given) expectProblem(answer, 422, 'validation_failed', '/currency');
+    await stack.db
+      .updateTable('catalogue.products')
+      .set({ currency: 'QQQ' })
+      .where('sku', '=', 'LAMP-ODD')
+      .execute();
+    expect((await ask('PATCH', '/LAMP-ODD', { price: 7 })).body).toMatchObject({ price: 7, currency: 'QQQ' });
+    expect((await list('q=LAMP-ODD')).body.data).toMatchObject([{ currency: 'QQQ' }]);
+    const placed = await stack.api.place(stack.tokens.john, orderOf([{ sku: 'LAMP-ODD', quantity: 1 }]));
+    expect(placed).toMatchObject({ status: 201, body: { currency: 'QQQ', total: 7 } });
+  });
+
   test('is never ordered for more than can be counted', async () => {
     await stack.stock('LAMP-DEAR', 10_000, 1_000_000_000_000);
     const dear = await stack.api.place(stack.tokens.john, orderOf([{ sku: 'LAMP-DEAR', quantity: 10_000 }]));
@@ -155,6 +173,7 @@ describe('a product', () => {
     ['a price beyond counting', { ...good, price: 1e300 }, '/price'],
     ['no currency', { ...good, currency: undefined }, '/currency'],
     ['a currency in small letters', { ...good, currency: 'usd' }, '/currency'],
+    ['a currency that there is not', { ...good, currency: 'QQQ' }, '/currency'],
     ['an image that is a script', { ...good, imageUrl: 'javascript:alert(1)' }, '/imageUrl'],
     ['an image of nowhere', { ...good, imageUrl: 'https://' }, '/imageUrl'],
     ['an image with a NUL', { ...good, imageUrl: 'https://a.example/\0' }, '/imageUrl'],
