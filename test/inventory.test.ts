@@ -273,6 +273,31 @@ describe('adjusting stock', () => {
     expect(await movements('ADJUST-MANY')).toHaveLength(21);
   });
 
+  test.each([
+    ['a deadlock', '40P01'],
+    ['a conflict', '40001'],
+  ])('that Postgres undoes for %s is a 503, and counts when it is sent again', async (_name, sqlState) => {
+    const sku = `ADJUST-${sqlState}`;
+    await put(sku, { onHand: 5 });
+    await sql`
+      create function inventory.undo() returns trigger language plpgsql as $$
+      begin raise 'for others' using errcode = ${sql.lit(sqlState)}; end $$;
+      create trigger undo before insert on inventory.movements
+      for each row when (new.sku = ${sql.lit(sku)}) execute function inventory.undo()
+    `.execute(stack.db);
+    const key = { 'idempotency-key': randomUUID() };
+    try {
+      const undone = await adjust(sku, 1, key);
+      expectProblem(undone, 503, 'unavailable');
+      expect(Number(undone.headers.get('retry-after'))).toBeGreaterThan(0);
+    } finally {
+      await sql`drop function inventory.undo() cascade`.execute(stack.db);
+    }
+    const again = await adjust(sku, 1, key);
+    expect(again).toMatchObject({ status: 200, body: { onHand: 6, version: 2 } });
+    expect(again.headers.get('idempotent-replayed')).toBeNull();
+  });
+
   test('20 at once for 5 units: exactly 5 get one', async () => {
     await put('ADJUST-RACE', { onHand: 5 });
     const answers = await Promise.all(Array.from({ length: 20 }, () => adjust('ADJUST-RACE', -1)));
