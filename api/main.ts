@@ -174,6 +174,8 @@ const app = createServer({
 const server = createHttpServer({ maxHeaderSize: MAX_HEADER_BYTES }, app);
 // Longer than load balancers keep idle connections, or they would send into one that is just being closed.
 server.keepAliveTimeout = 75_000;
+// The largest upload takes 36 minutes at 1 Mbit/s. Slow headers are cut off after Node's minute all the same.
+server.requestTimeout = 3_600_000;
 await new Promise<void>((resolve, reject) => {
   server.once('error', reject).listen(environment.PORT, environment.HOST, resolve);
 });

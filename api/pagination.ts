@@ -1,6 +1,7 @@
 import type { Request, Response } from 'express';
 import { z } from 'zod';
 import { OrderPlatformError } from '../domain/errors.ts';
+import { contentEtagOf, sendUnlessKnown } from './preconditions.ts';
 import { queryInteger, timestamp } from './schemas.ts';
 
 /** The query parameters of every list. */
@@ -34,7 +35,7 @@ export function readCursor<T>(cursor: string | undefined, position: z.ZodType<T>
  * Sends a page of a list. `rows` were read with one more than `limit`, which tells whether there is a next page; its
  * cursor is `positionOf` the last row sent, and a `Link` header (RFC 8288) leads to it. A list that was not read to its
  * end, although its rows are too few, says where to `goOnAfter`. Rows are shown as `present` makes them, and what is
- * `beside` the page is sent with it.
+ * `beside` the page is sent with it. A `cacheable` list has an ETag, and is not sent again to who has it.
  */
 export function sendPage<T>(
   request: Request,
@@ -46,6 +47,7 @@ export function sendPage<T>(
     goOnAfter?: unknown;
     present?: (row: T) => unknown;
     beside?: object | undefined;
+    cacheable?: boolean;
   },
 ): void {
   const data = page.rows.slice(0, page.limit);
@@ -59,5 +61,7 @@ export function sendPage<T>(
     response.setHeader('Link', `<${url.pathname}${url.search}>; rel="next"`);
   }
   const shown = page.present ? data.map(page.present) : data;
-  response.json({ data: shown, nextCursor, ...page.beside });
+  const body = { data: shown, nextCursor, ...page.beside };
+  if (page.cacheable) sendUnlessKnown(request, response, contentEtagOf(body), body);
+  else response.json(body);
 }

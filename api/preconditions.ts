@@ -2,8 +2,10 @@ import { createHash } from 'node:crypto';
 import type { Request, Response } from 'express';
 import { z } from 'zod';
 import { OrderPlatformError } from '../domain/errors.ts';
+import type { WantedVersions } from '../domain/versions.ts';
 
-const IF_MATCH = /^(W\/)?"[^"]*"$/;
+const IF_MATCH = /^(W\/)?"[^"]*"([ \t]*,[ \t]*(W\/)?"[^"]*")*$/;
+const TAGS = /(W\/)?"[^"]*"/g;
 const IDEMPOTENCY_KEY = /^[\x21-\x7e]([\x20-\x7e]{0,253}[\x21-\x7e])?$/;
 
 /** The headers that are refused where they do not look like this, for the description of the API. */
@@ -15,24 +17,43 @@ export const HEADER_SCHEMAS: Record<string, z.ZodType> = {
 /** The strong ETag of a version. */
 export const etagOf = (version: number): string => `"${version}"`;
 
+/** The strong ETag of an answer that has no version: the same for the same content. */
+export const contentEtagOf = (body: unknown): string => `"${hashOf(body)}"`;
+
 /**
- * The version that `If-Match` wants (RFC 9110, section 13.1.1), or undefined where it wants none. A tag that is well
+ * The versions that `If-Match` wants (RFC 9110, section 13.1.1), or undefined where there is none. A tag that is well
  * formed but none of ours matches no version, which is told as -1.
  */
-export function readIfMatch(request: Request): number | undefined {
-  const header = request.headers['if-match'];
-  if (header === undefined || header.trim() === '*') return undefined;
-  if (!IF_MATCH.test(header.trim())) {
-    throw new OrderPlatformError('invalid_header', 'If-Match takes one entity tag, for example "3".');
+export function readIfMatch(request: Request): WantedVersions | undefined {
+  const header = request.headers['if-match']?.trim();
+  if (header === undefined || header === '*') return header;
+  if (!IF_MATCH.test(header)) {
+    throw new OrderPlatformError('invalid_header', 'If-Match takes entity tags, for example "3", or *.');
   }
-  const version = header.trim().match(/^"(0|[1-9]\d{0,8})"$/)?.[1];
-  return version === undefined ? -1 : Number(version);
+  return header.match(TAGS)!.map((tag) => Number(/^"(0|[1-9]\d{0,8})"$/.exec(tag)?.[1] ?? -1));
+}
+
+/**
+ * The one version that a thing has to be at, of which the caller has just read the `current` one: that where `If-Match`
+ * has it, else another that it has. Undefined where any is good.
+ */
+export function expectedVersionOf(request: Request, current: number | undefined): number | undefined {
+  const wanted = readIfMatch(request);
+  if (wanted === undefined || wanted === '*') return undefined;
+  return wanted.find((version) => version === current) ?? wanted[0];
 }
 
 /** Whether the caller has this very version already (RFC 9110, section 13.1.2), so that 304 is the answer. */
-export function isNotModified(request: Request, etag: string): boolean {
+function isNotModified(request: Request, etag: string): boolean {
   const tags = (request.headers['if-none-match'] ?? '').split(',');
   return tags.some((tag) => ['*', etag].includes(tag.trim().replace(/^W\//, '')));
+}
+
+/** Answers with `body` under its ETag, or with 304 to a caller that has it already. */
+export function sendUnlessKnown(request: Request, response: Response, etag: string, body: unknown): void {
+  response.setHeader('ETag', etag);
+  if (isNotModified(request, etag)) response.status(304).end();
+  else response.json(body);
 }
 
 const MAX_WAIT_SECONDS = 30;
@@ -76,7 +97,9 @@ export function requireIdempotencyKey(request: Request): string {
 }
 
 /** The fingerprint of a validated body: the same for every way to write the same request. */
-export const requestHashOf = (body: unknown): string =>
+export const requestHashOf = (body: unknown): string => hashOf(body);
+
+const hashOf = (body: unknown): string =>
   createHash('sha256').update(JSON.stringify(body)).digest('base64url');
 
 /** Marks an answer as that of a request that had been done before. */

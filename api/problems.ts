@@ -1,6 +1,6 @@
 import type { ErrorRequestHandler, Request, RequestHandler, Response } from 'express';
 import type { Logger } from 'pino';
-import { isDatabaseUnavailable } from '../db/connect.ts';
+import { isDatabaseUnavailable, isUndoneForOthers } from '../db/connect.ts';
 import { type ErrorCode, ERRORS, OrderPlatformError } from '../domain/errors.ts';
 import { isTemporalUnavailable } from '../client/calls.ts';
 
@@ -91,6 +91,9 @@ function toPlatformError(thrown: unknown): OrderPlatformError {
   if (thrown instanceof URIError) return new OrderPlatformError('not_found', 'There is no such thing.');
   if (isDatabaseUnavailable(thrown)) {
     return new OrderPlatformError('unavailable', 'The database is not available. Please try again.');
+  }
+  if (isUndoneForOthers(thrown)) {
+    return new OrderPlatformError('unavailable', 'Others were changing the same. Please try again.');
   }
   if (isTemporalUnavailable(thrown)) {
     return new OrderPlatformError('unavailable', 'Temporal is not available. Please try again.');

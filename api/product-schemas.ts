@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { productFields } from '../domain/product-fields.ts';
-import { currency, money, sku, text, timestamp } from './schemas.ts';
+import { currency, knownCurrency, money, sku, text, timestamp } from './schemas.ts';
 
 /** A product as it is shown. */
 export const product = z
@@ -37,6 +37,6 @@ export const productChanges = z
     ...productFields,
     name: text(200).optional(),
     price: money.optional(),
-    currency: currency.optional(),
+    currency: knownCurrency.optional(),
   })
   .meta({ id: 'ChangeProduct' });

@@ -3,7 +3,7 @@ import { type ErrorCode, ERRORS } from '../domain/errors.ts';
 
 import { text } from '../domain/fields.ts';
 
-export { currency, money, prose, sku, sum, text } from '../domain/fields.ts';
+export { currency, knownCurrency, money, prose, sku, sum, text } from '../domain/fields.ts';
 
 /** A whole number in a query, in plain digits. */
 export const queryInteger = (min: number, max: number) =>

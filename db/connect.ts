@@ -133,6 +133,13 @@ export function isDatabaseUnavailable(error: unknown): boolean {
   );
 }
 
+const SERIALIZATION_FAILURE = '40001';
+const DEADLOCK_DETECTED = '40P01';
+
+/** Whether Postgres has undone a transaction because it and others were in each other's way: again, it may well go. */
+export const isUndoneForOthers = (error: unknown): boolean =>
+  [SERIALIZATION_FAILURE, DEADLOCK_DETECTED].includes(String((error as { code?: unknown } | null)?.code));
+
 /** The constraint a statement ran into, where Postgres named one (SQLSTATE class 23). */
 export function violatedConstraint(error: unknown): string | undefined {
   const { code, constraint } = error as { code?: unknown; constraint?: unknown };

@@ -1,5 +1,6 @@
 import { sql } from 'kysely';
 import { OrderPlatformError } from '../domain/errors.ts';
+import { isWanted, type WantedVersions } from '../domain/versions.ts';
 import type { Db, Trx } from './connect.ts';
 import type { MovementType } from './schema.ts';
 
@@ -60,22 +61,20 @@ const MAX_ON_HAND = 2_000_000_000;
 
 /**
  * Sets how many units of a sku are on hand, making its stock if it is missing; the difference is a movement.
- * Throws `below_reserved` under what is reserved and `version_conflict` when `expectedVersion` is stale.
+ * Throws `below_reserved` under what is reserved and `version_conflict`, also where there is no stock to be at one of the
+ * `versions`.
  */
 export async function putStock(
   trx: Trx,
   sku: string,
   level: { onHand: number; lowStockThreshold?: number | undefined },
-  expectedVersion?: number,
+  versions?: WantedVersions,
 ): Promise<{ stock: StockLevel; created: boolean }> {
-  const created = await trx
-    .insertInto('inventory.stock')
-    .values({ sku, on_hand: 0, low_stock_threshold: level.lowStockThreshold ?? 0, version: 0 })
-    .onConflict((conflict) => conflict.doNothing())
-    .returning('sku')
-    .executeTakeFirst();
-  const before = await lockStock(trx, sku);
-  if (expectedVersion !== undefined && (created || before.version !== expectedVersion)) {
+  const { before, created } = versions
+    ? { before: await findLocked(trx, sku), created: false }
+    : await lockOrMake(trx, sku, level.lowStockThreshold);
+  if (!before) throw new OrderPlatformError('version_conflict', `There is no stock of ${sku}.`);
+  if (!isWanted(before.version, versions)) {
     throw new OrderPlatformError('version_conflict', `The stock of ${sku} is at version ${before.version}.`);
   }
   if (level.onHand < before.reserved) {
@@ -88,7 +87,7 @@ export async function putStock(
   const delta = level.onHand - before.onHand;
   const stock = await changeOnHand(trx, sku, delta, level.lowStockThreshold);
   if (delta !== 0) await recordAdjustment(trx, stock, delta, 'set');
-  return { stock, created: created !== undefined };
+  return { stock, created };
 }
 
 /** Adds `delta` units to what is on hand. Throws `not_found`, or `insufficient_stock` below what is reserved. */
@@ -164,13 +163,34 @@ export async function listMovements(
   }));
 }
 
-async function lockStock(trx: Trx, sku: string): Promise<StockLevel> {
-  const stock = await trx
+const findLocked = (trx: Trx, sku: string): Promise<StockLevel | undefined> =>
+  trx
     .selectFrom('inventory.stock')
     .select(stockColumns)
     .where('sku', '=', sku)
     .forUpdate()
     .executeTakeFirst();
+
+async function lockOrMake(
+  trx: Trx,
+  sku: string,
+  lowStockThreshold = 0,
+): Promise<{ before: StockLevel; created: boolean }> {
+  for (;;) {
+    const made = await trx
+      .insertInto('inventory.stock')
+      .values({ sku, on_hand: 0, low_stock_threshold: lowStockThreshold, version: 0 })
+      .onConflict((conflict) => conflict.doNothing())
+      .returning('sku')
+      .executeTakeFirst();
+    const before = await findLocked(trx, sku);
+    if (before) return { before, created: made !== undefined };
+    // It was there when it was to be made, and was deleted before it could be locked.
+  }
+}
+
+async function lockStock(trx: Trx, sku: string): Promise<StockLevel> {
+  const stock = await findLocked(trx, sku);
   if (!stock) throw new OrderPlatformError('not_found', `There is no stock of ${sku}.`);
   return stock;
 }

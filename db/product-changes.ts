@@ -1,5 +1,6 @@
 import { type Selectable, sql, type Updateable } from 'kysely';
 import { OrderPlatformError } from '../domain/errors.ts';
+import { isWanted, type WantedVersions } from '../domain/versions.ts';
 import type { Trx } from './connect.ts';
 import { type Product, productColumns, toProduct } from './products.ts';
 import type { Schema } from './schema.ts';
@@ -27,19 +28,19 @@ export async function createProduct(trx: Trx, sku: string, fields: ProductFields
 
 /**
  * Makes the product be what `fields` say, adding it if it is missing. Throws `version_conflict`, also where there is no
- * product to have the `expectedVersion`.
+ * product to be at one of the `versions`.
  */
 export async function putProduct(
   trx: Trx,
   sku: string,
   fields: ProductFields,
-  expectedVersion?: number,
+  versions?: WantedVersions,
 ): Promise<{ product: Product; created: boolean }> {
-  const created = expectedVersion === undefined ? await insert(trx, sku, fields) : undefined;
+  const created = versions === undefined ? await insert(trx, sku, fields) : undefined;
   if (created) return { product: created, created: true };
   const before = await lockProduct(trx, sku);
   if (!before) throw new OrderPlatformError('version_conflict', `There is no product ${sku}.`);
-  return { product: await update(trx, before, whole(fields), expectedVersion), created: false };
+  return { product: await update(trx, before, whole(fields), versions), created: false };
 }
 
 /** Changes what `fields` say of a product. Throws `not_found` and `version_conflict`. */
@@ -47,12 +48,12 @@ export async function patchProduct(
   trx: Trx,
   sku: string,
   { imageUrl, ...fields }: ProductChanges,
-  expectedVersion?: number,
+  versions?: WantedVersions,
 ): Promise<Product> {
   const before = await lockProduct(trx, sku);
   if (!before) throw new OrderPlatformError('not_found', `There is no product ${sku}.`);
   const wanted = { ...fields, ...(imageUrl !== undefined && { image_url: imageUrl }) };
-  return await update(trx, before, wanted, expectedVersion);
+  return await update(trx, before, wanted, versions);
 }
 
 const whole = ({ imageUrl, ...fields }: ProductFields) => ({
@@ -81,10 +82,10 @@ async function update(
   trx: Trx,
   before: Selectable<Schema['catalogue.products']>,
   wanted: Updateable<Schema['catalogue.products']>,
-  expectedVersion?: number,
+  versions?: WantedVersions,
 ): Promise<Product> {
   const { sku, version } = before;
-  if (expectedVersion !== undefined && version !== expectedVersion) {
+  if (!isWanted(version, versions)) {
     throw new OrderPlatformError('version_conflict', `The product ${sku} is at version ${version}.`);
   }
   const columns = Object.keys(wanted) as (keyof typeof wanted)[];

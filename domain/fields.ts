@@ -33,10 +33,17 @@ export const sku = z
     'A sku has 1 to 64 letters, digits, dots, dashes or underscores',
   );
 
-export const currency = z
-  .string()
-  .regex(/^[A-Z]{3}$/)
-  .meta({ description: 'ISO 4217', example: 'USD' });
+const ISO_4217 = { description: 'ISO 4217', example: 'USD' };
+const currencyCode = z.string().regex(/^[A-Z]{3}$/, { abort: true });
+/** As it is told: what was stored before currencies were known may have another one. */
+export const currency = currencyCode.meta(ISO_4217);
+
+const CURRENCIES = new Set(Intl.supportedValuesOf('currency'));
+/** As it is given. */
+export const knownCurrency = currencyCode
+  .refine((code) => CURRENCIES.has(code), 'There is no such currency in ISO 4217')
+  .meta(ISO_4217);
+
 const IN_MINOR_UNITS = { description: 'In minor units of the currency' };
 /** What a unit costs. */
 export const money = z.int().min(0).max(1_000_000_000_000).meta(IN_MINOR_UNITS);

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { currency, money, prose, text } from './fields.ts';
+import { knownCurrency, money, prose, text } from './fields.ts';
 
 /** An image is elsewhere, and named by where. */
 const imageUrl = text(2048)
@@ -15,7 +15,7 @@ export const productFields = {
   description: prose(10_000).optional(),
   category: z.union([z.literal(''), text(100)]).optional(),
   price: money,
-  currency,
+  currency: knownCurrency,
   imageUrl: imageUrl.nullable().optional(),
   active: z.boolean().optional(),
 };

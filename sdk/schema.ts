@@ -6973,7 +6973,10 @@ export interface operations {
                 limit?: number;
                 cursor?: string;
             };
-            header?: never;
+            header?: {
+                /** @description Answer 304 if the page is still this one (its ETag) */
+                "If-None-Match"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -6984,6 +6987,8 @@ export interface operations {
                 headers: {
                     /** @description The next page */
                     Link?: string;
+                    /** @description A fingerprint of the page */
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -6993,6 +6998,13 @@ export interface operations {
                         facets?: components["schemas"]["ProductFacets"];
                     };
                 };
+            };
+            /** @description It has not changed */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description `invalid_query`: The query is not valid; `invalid_cursor`: The cursor is not valid */
             400: {

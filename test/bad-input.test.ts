@@ -601,6 +601,12 @@ describe('If-Match on an order', () => {
     },
   );
 
+  test.each(['POST', 'DELETE'])('that names several versions wants one of them: %s', async (method) => {
+    const { id } = (await post({ body: good })).body;
+    expectProblem(await cancel(id, '"0", "2"', method), 412, 'version_conflict');
+    expect((await cancel(id, '"0", "1"', method)).body.status).toBe('cancelled');
+  });
+
   test('that is * or absent asks for no version', async () => {
     const { id } = (await post({ body: good })).body;
     expect((await cancel(id, '*', 'DELETE')).body.status).toBe('cancelled');

@@ -5,6 +5,7 @@ import { type Answer, type Api, orderOf } from './harness/http.ts';
 import { conforming } from './harness/openapi.ts';
 import { expectProblem } from './harness/problems.ts';
 import { startStack, type TestStack } from './harness/stack.ts';
+import { eventually } from './harness/wait.ts';
 
 let stack: TestStack;
 let api: Api;
@@ -78,7 +79,10 @@ describe('a product', () => {
     expectProblem(await ask('PATCH', '/LAMP-MATCH', { price: 1 }, stale), 412, 'version_conflict');
     expectProblem(await ask('PUT', '/LAMP-MATCH', lamp, stale), 412, 'version_conflict');
     expectProblem(await ask('DELETE', '/LAMP-MATCH', undefined, stale), 412, 'version_conflict');
-    expectProblem(await ask('PUT', '/LAMP-NONE', lamp, stale), 412, 'version_conflict');
+    for (const none of [stale, { 'if-match': '*' }])
+      expectProblem(await ask('PUT', '/LAMP-NONE', lamp, none), 412, 'version_conflict');
+    expectProblem(await ask('PATCH', '/LAMP-NONE', lamp, { 'if-match': '*' }), 404, 'not_found');
+    expect((await ask('PATCH', '/LAMP-MATCH', {}, { 'if-match': '"7", "1"' })).status).toBe(200);
     expectProblem(await ask('PATCH', '/LAMP-MATCH', {}, { 'if-match': '7' }), 400, 'invalid_header');
     const answers = await Promise.all(
       Array.from({ length: 8 }, (_, price) => ask('PATCH', '/LAMP-MATCH', { price }, { 'if-match': '"1"' })),
@@ -130,6 +134,24 @@ describe('a product', () => {
     expect(alone).toMatchObject({ status: 201, body: { currency: 'EUR' } });
   });
 
+  test('is never given a currency that there is not; one that has it is told as it is', async () => {
+    await stack.stock('LAMP-ODD', 5);
+    const given = [
+      await ask('PUT', '/LAMP-ODD', { ...lamp, currency: 'QQQ' }),
+      await ask('PATCH', '/LAMP-ODD', { currency: 'QQQ' }),
+    ];
+    for (const answer of given) expectProblem(answer, 422, 'validation_failed', '/currency');
+    await stack.db
+      .updateTable('catalogue.products')
+      .set({ currency: 'QQQ' })
+      .where('sku', '=', 'LAMP-ODD')
+      .execute();
+    expect((await ask('PATCH', '/LAMP-ODD', { price: 7 })).body).toMatchObject({ price: 7, currency: 'QQQ' });
+    expect((await list('q=LAMP-ODD')).body.data).toMatchObject([{ currency: 'QQQ' }]);
+    const placed = await stack.api.place(stack.tokens.john, orderOf([{ sku: 'LAMP-ODD', quantity: 1 }]));
+    expect(placed).toMatchObject({ status: 201, body: { currency: 'QQQ', total: 7 } });
+  });
+
   test('is never ordered for more than can be counted', async () => {
     await stack.stock('LAMP-DEAR', 10_000, 1_000_000_000_000);
     const dear = await stack.api.place(stack.tokens.john, orderOf([{ sku: 'LAMP-DEAR', quantity: 10_000 }]));
@@ -151,6 +173,7 @@ describe('a product', () => {
     ['a price beyond counting', { ...good, price: 1e300 }, '/price'],
     ['no currency', { ...good, currency: undefined }, '/currency'],
     ['a currency in small letters', { ...good, currency: 'usd' }, '/currency'],
+    ['a currency that there is not', { ...good, currency: 'QQQ' }, '/currency'],
     ['an image that is a script', { ...good, imageUrl: 'javascript:alert(1)' }, '/imageUrl'],
     ['an image of nowhere', { ...good, imageUrl: 'https://' }, '/imageUrl'],
     ['an image with a NUL', { ...good, imageUrl: 'https://a.example/\0' }, '/imageUrl'],
@@ -269,6 +292,15 @@ describe('a search', () => {
     expect((await list('facets=true&limit=1')).body.facets.price.max).toBe(1_000_000_000_000);
     expect((await list('q=walnut')).body).not.toHaveProperty('facets');
     expectProblem(await list('facets=yes'), 400, 'invalid_query');
+  });
+
+  test('counts anew after half a minute, however often it is asked meanwhile', async () => {
+    const sundial = { name: 'Sundial', category: 'dials', price: 1, currency: 'USD' };
+    await ask('POST', '', { sku: 'DIAL-1', ...sundial });
+    const counted = async () => (await list('q=sundial&facets=true')).body.facets.categories[0].count;
+    expect(await counted()).toBe(1);
+    await ask('POST', '', { sku: 'DIAL-2', ...sundial });
+    await eventually('both are counted', async () => (await counted()) === 2, 40, 500);
   });
 
   test.each(["'", "a' | 'b", '!walnut', 'a:*', '<->', '\\', '()', 'walnut & | !', '"walnut"', '😀'])(

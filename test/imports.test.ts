@@ -133,9 +133,10 @@ describe('products', () => {
       'E-5,Too,1,USD,many',
       'E-6,A\0B,1,USD',
       'E-7,Good,2,USD',
+      'E-8,No such currency,2,QQQ',
     ].join('\n');
     const ended = await imported('products', file);
-    expect(ended).toMatchObject({ status: 'completed', processed: 7, failed: 5 });
+    expect(ended).toMatchObject({ status: 'completed', processed: 8, failed: 6 });
     expect(ended.errors.map(({ row, pointer }: { row: number; pointer?: string }) => [row, pointer])).toEqual(
       [
         [2, '/name'],
@@ -145,6 +146,7 @@ describe('products', () => {
         [4, '/currency'],
         [5, undefined],
         [6, '/name'],
+        [8, '/currency'],
       ],
     );
     expect((await product('E-1')).price).toBe(1);

@@ -86,18 +86,23 @@ describe('setting what is on hand', () => {
   test('at a version that is not the current one any more is refused: 412', async () => {
     await put('SET-MATCH', { onHand: 5 });
     expect((await put('SET-MATCH', { onHand: 6 }, { 'if-match': '"1"' })).status).toBe(200);
-    for (const stale of ['"1"', '"99"', 'W/"2"', '"two"', '""', '"02"'])
+    for (const stale of ['"1"', '"1", "99"', '"99"', 'W/"2"', '"two"', '""', '"02"'])
       expectProblem(await put('SET-MATCH', { onHand: 9 }, { 'if-match': stale }), 412, 'version_conflict');
     expect((await ask('GET', '/SET-MATCH')).body).toMatchObject({ onHand: 6, version: 2 });
     expect((await put('SET-MATCH', { onHand: 7 }, { 'if-match': '*' })).status).toBe(200);
-    expectProblem(await put('SET-NOTHING', { onHand: 1 }, { 'if-match': '"1"' }), 412, 'version_conflict');
+    expect((await put('SET-MATCH', { onHand: 8 }, { 'if-match': '"2", W/"4" ,"3"' })).status).toBe(200);
+    for (const none of ['"1"', '"0"', '"1", "0"', '*'])
+      expectProblem(await put('SET-NOTHING', { onHand: 1 }, { 'if-match': none }), 412, 'version_conflict');
     expectProblem(await ask('GET', '/SET-NOTHING'), 404, 'not_found');
   });
 
-  test.each(['1', 'W/1', '"1', 'abc', "'1'", '"a"b"'])('with If-Match %s is told: 400', async (tag) => {
-    await put('SET-HEADER', { onHand: 1 });
-    expectProblem(await put('SET-HEADER', { onHand: 2 }, { 'if-match': tag }), 400, 'invalid_header');
-  });
+  test.each(['1', 'W/1', '"1', 'abc', "'1'", '"a"b"', '"1" "2"', '"1", 2', '"1",', '*, "1"'])(
+    'with If-Match %s is told: 400',
+    async (tag) => {
+      await put('SET-HEADER', { onHand: 1 });
+      expectProblem(await put('SET-HEADER', { onHand: 2 }, { 'if-match': tag }), 400, 'invalid_header');
+    },
+  );
 
   test('by 10 at once at one version: one of them does it', async () => {
     await put('SET-RACE', { onHand: 1 });
@@ -108,6 +113,32 @@ describe('setting what is on hand', () => {
     expect(answers.filter((answer) => answer.status === 412)).toHaveLength(9);
     const winner = answers.find((answer) => answer.status === 200)!;
     expect((await ask('GET', '/SET-RACE')).body).toEqual(winner.body);
+  });
+
+  test('while it is deleted makes it anew', async () => {
+    await put('SET-DELETED', { onHand: 0, lowStockThreshold: 2 });
+    const putting = await stack.db.transaction().execute(async (trx) => {
+      await trx
+        .selectFrom('inventory.stock')
+        .select('sku')
+        .where('sku', '=', 'SET-DELETED')
+        .forUpdate()
+        .execute();
+      const answer = put('SET-DELETED', { onHand: 7 });
+      await eventually('it waits for the stock', async () => {
+        const { rows } = await sql`
+          select from pg_stat_activity
+          where datname = current_database() and wait_event_type = 'Lock' and query like '%"inventory"."stock"%'
+        `.execute(stack.db);
+        return rows.length > 0;
+      });
+      await trx.deleteFrom('inventory.stock').where('sku', '=', 'SET-DELETED').execute();
+      return { answer };
+    });
+    expect(await putting.answer).toMatchObject({
+      status: 201,
+      body: { onHand: 7, lowStockThreshold: 0, version: 1 },
+    });
   });
 
   test('of a new sku by 10 at once makes it once', async () => {
@@ -240,6 +271,31 @@ describe('adjusting stock', () => {
     expect(answers.map((answer) => answer.status)).toEqual(answers.map(() => 200));
     expect((await ask('GET', '/ADJUST-MANY')).body).toMatchObject({ onHand: 70, version: 21 });
     expect(await movements('ADJUST-MANY')).toHaveLength(21);
+  });
+
+  test.each([
+    ['a deadlock', '40P01'],
+    ['a conflict', '40001'],
+  ])('that Postgres undoes for %s is a 503, and counts when it is sent again', async (_name, sqlState) => {
+    const sku = `ADJUST-${sqlState}`;
+    await put(sku, { onHand: 5 });
+    await sql`
+      create function inventory.undo() returns trigger language plpgsql as $$
+      begin raise 'for others' using errcode = ${sql.lit(sqlState)}; end $$;
+      create trigger undo before insert on inventory.movements
+      for each row when (new.sku = ${sql.lit(sku)}) execute function inventory.undo()
+    `.execute(stack.db);
+    const key = { 'idempotency-key': randomUUID() };
+    try {
+      const undone = await adjust(sku, 1, key);
+      expectProblem(undone, 503, 'unavailable');
+      expect(Number(undone.headers.get('retry-after'))).toBeGreaterThan(0);
+    } finally {
+      await sql`drop function inventory.undo() cascade`.execute(stack.db);
+    }
+    const again = await adjust(sku, 1, key);
+    expect(again).toMatchObject({ status: 200, body: { onHand: 6, version: 2 } });
+    expect(again.headers.get('idempotent-replayed')).toBeNull();
   });
 
   test('20 at once for 5 units: exactly 5 get one', async () => {

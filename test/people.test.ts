@@ -220,6 +220,8 @@ describe('customers', () => {
     expect(statuses(await times(2, (index) => change(`Name ${index}`, '"1"')))).toEqual([200, 412]);
     expectProblem(await change('Late', '"1"'), 412, 'version_conflict');
     expectProblem(await change('Bad', 'nonsense'), 400, 'invalid_header');
+    expect((await change('One of them', '"1", "2"')).status).toBe(200);
+    expectProblem(await change('Neither', '"1", "2"'), 412, 'version_conflict');
     const stale = { token: stack.tokens.admin, headers: { 'if-match': '"1"' } };
     expectProblem(await api.request('DELETE', `/v1/customers/${id}`, stale), 412, 'version_conflict');
   });
@@ -532,12 +534,19 @@ describe('an API key', () => {
     }
   });
 
-  test('works until it expires', async () => {
+  test('works until it expires; asking for it again is a replay all the same', async () => {
     const expiresAt = new Date(Date.now() + 1_500).toISOString();
-    const { key } = (await create({ expiresAt })).body as { key: string };
+    const header = { 'idempotency-key': randomUUID() };
+    const { id, key } = (await create({ expiresAt }, header)).body as { id: string; key: string };
     expect((await readStock(key)).status).toBe(200);
     await eventually('it has expired', async () => (await readStock(key)).status === 401);
     expect(Date.now()).toBeGreaterThanOrEqual(Date.parse(expiresAt));
+    const again = await create({ expiresAt }, header);
+    expect(again).toMatchObject({ status: 201, body: { id, expiresAt } });
+    expect(again.headers.get('idempotent-replayed')).toBe('true');
+    const late = { 'idempotency-key': randomUUID() };
+    expectProblem(await create({ expiresAt }, late), 422, 'validation_failed', '/expiresAt');
+    expect((await create({}, late)).status).toBe(201);
   });
 
   test.each([
@@ -546,6 +555,7 @@ describe('an API key', () => {
     [{ name: '' }, '/name'],
     [{ expiresAt: '2020-01-01T00:00:00Z' }, '/expiresAt'],
     [{ expiresAt: 'tomorrow' }, '/expiresAt'],
+    [{ expiresAt: '9999-12-31T23:59:59-23:00' }, '/expiresAt'],
     [{ scopes: [] }, '/scopes'],
   ])('with %j is told what is wrong', async (wrong, pointer) => {
     expectProblem(await create(wrong), 422, 'validation_failed', pointer);

@@ -102,6 +102,35 @@ describe('the catalogue', () => {
     expect(read).toMatchObject({ status: 200, body: { sku: 'RETIRED', active: false } });
   });
 
+  test('is not sent again while it is the same: 304, for each page and choice', async () => {
+    const ask = (query: string, tag: string) =>
+      api.request('GET', `/v1/products?${query}`, { headers: { 'if-none-match': tag } });
+    const etagOf = async (query: string): Promise<string> => (await list(`?${query}`)).headers.get('etag')!;
+    await stack.stock('SAME-A', 1);
+    await stack.stock('SAME-B', 1);
+    const queries = ['q=same&limit=1', 'q=same&limit=1&sort=-price', 'q=same', 'q=same&facets=true'];
+    for (const query of queries) {
+      const etag = await etagOf(query);
+      expect(etag).toMatch(/^"[^"]+"$/);
+      for (const tag of [etag, `W/${etag}`, `"1", ${etag}`, '*']) {
+        const answer = await ask(query, tag);
+        expect(answer, `${query} ${tag}`).toMatchObject({ status: 304, body: '' });
+        expect(answer.headers.get('etag')).toBe(etag);
+        expect(answer.headers.get('cache-control')).toMatch(/public/);
+      }
+      expect((await ask(query, '"1"')).status).toBe(200);
+    }
+    const known = await etagOf('q=same');
+    expect(known).not.toBe(await etagOf('q=same&limit=1'));
+    await stack.db
+      .updateTable('catalogue.products')
+      .set({ name: 'Same again' })
+      .where('sku', '=', 'SAME-B')
+      .execute();
+    const changed = await ask('q=same', known);
+    expect(changed).toMatchObject({ status: 200, body: { data: [{}, { name: 'Same again' }] } });
+  });
+
   test('shows names as they were written, in any script', async () => {
     const name = 'שלום 😀 𠜎 é <b>"&\u202E';
     await stack.stock('SCRIPTS', 1);

@@ -27,12 +27,15 @@ const newKey = apiKey
   })
   .meta({ id: 'NewApiKey' });
 
+/** Later times cannot be written in RFC 3339. */
+const END_OF_TIME = Date.UTC(10_000, 0);
+
 const createKey = z
   .strictObject({
     name: text(100),
     role: z.enum(['staff', 'admin']).meta({ description: 'What the key may do' }),
     expiresAt: timestamp
-      .refine((at) => Date.parse(at) > Date.now(), 'A key expires in the future')
+      .refine((at) => Date.parse(at) < END_OF_TIME, 'A key expires before the year 10000')
       .nullable()
       .optional()
       .meta({ description: 'Without it the key works until it is revoked' }),
@@ -75,9 +78,10 @@ export function apiKeyEndpoints({ db, apiKeys }: { db: Db; apiKeys: ApiKeys }): 
         const id = used ? commandIdFor(used.caller, used.route, used.key) : randomUUID();
         const { key, keyHash } = newApiKey();
         const { name, role, expiresAt = null } = body;
-        const made = await oncePerKey(db, used, response, (trx) =>
-          insertApiKey(trx, { id, name, role, expiresAt, keyHash, createdBy: caller.id }),
-        );
+        const made = await oncePerKey(db, used, response, async (trx) => {
+          assertFuture(expiresAt);
+          return await insertApiKey(trx, { id, name, role, expiresAt, keyHash, createdBy: caller.id });
+        });
         const found = made ?? (await findApiKey(db, id));
         if (!found) throw noSuchKey();
         response
@@ -102,6 +106,15 @@ export function apiKeyEndpoints({ db, apiKeys }: { db: Db; apiKeys: ApiKeys }): 
       },
     }),
   ];
+}
+
+/** Asked of a new key only: what made a key makes it known again, also when the key has expired. */
+function assertFuture(expiresAt: string | null): void {
+  if (expiresAt === null || Date.parse(expiresAt) > Date.now()) return;
+  const detail = 'A key expires in the future';
+  throw new OrderPlatformError('validation_failed', `/expiresAt: ${detail}`, {
+    errors: [{ pointer: '/expiresAt', detail }],
+  });
 }
 
 const noSuchKey = (): OrderPlatformError => new OrderPlatformError('not_found', 'There is no such API key.');

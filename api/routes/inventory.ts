@@ -126,10 +126,10 @@ export function inventoryEndpoints({ db }: { db: Db }): Endpoint[] {
       answers: { 200: stockAnswer, 201: { ...stockAnswer, description: 'The stock was made' } },
       problems: ['below_reserved', 'version_conflict', 'validation_failed', 'not_found', 'invalid_header'],
       async handle({ params: { sku: wanted }, body, request, response }) {
-        const expectedVersion = readIfMatch(request);
+        const versions = readIfMatch(request);
         const { stock: put, created } = await db
           .transaction()
-          .execute((trx) => putStock(trx, wanted, body, expectedVersion));
+          .execute((trx) => putStock(trx, wanted, body, versions));
         sendStock(response.status(created ? 201 : 200), put);
       },
     }),

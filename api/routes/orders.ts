@@ -17,8 +17,8 @@ import { pageOf, pageQuery, readCursor, sendPage } from '../pagination.ts';
 import type { PlaceOrder } from '../placing.ts';
 import {
   etagOf,
+  expectedVersionOf,
   markReplayed,
-  readIfMatch,
   readPreferredWait,
   requireIdempotencyKey,
 } from '../preconditions.ts';
@@ -91,8 +91,8 @@ export function orderEndpoints({ db, load, place, commands }: OrderDeps): Endpoi
     body: { reason?: string | undefined; lines?: LineUnits[] | undefined } = {},
   ) => {
     const used = request.method === 'POST' ? usedKey(request, caller, body) : undefined;
-    const expectedVersion = readIfMatch(request);
     const before = await load(idOrNumber, caller);
+    const expectedVersion = expectedVersionOf(request, before.version);
     if (await wasDoneBefore(db, used, response)) return sendOrder(response, before);
 
     const { reason, lines } = body;
@@ -269,8 +269,8 @@ export function orderEndpoints({ db, load, place, commands }: OrderDeps): Endpoi
       },
       problems: commandProblems,
       async handle({ params, body, caller, request, response }) {
-        const expectedVersion = readIfMatch(request);
         const before = await load(params.id, caller);
+        const expectedVersion = expectedVersionOf(request, before.version);
         assertCommandable('change', before, expectedVersion);
         const wish = {
           ...body,

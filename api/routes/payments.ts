@@ -12,7 +12,7 @@ import { onceById } from '../idempotent.ts';
 import type { OrderCommands } from '../order-commands.ts';
 import type { ReadOrder } from '../order-reader.ts';
 import { createRefund, orderId, payment } from '../order-schemas.ts';
-import { readIfMatch, readPreferredWait } from '../preconditions.ts';
+import { expectedVersionOf, readPreferredWait } from '../preconditions.ts';
 import { actorOf } from '../tokens.ts';
 import type { ReadWebhook } from '../webhooks.ts';
 import { commandProblems, ifMatch, prefer } from './orders.ts';
@@ -80,8 +80,8 @@ export function paymentEndpoints({
         'idempotency_key_reused',
       ],
       async handle({ params, body, caller, request, response }) {
-        const expectedVersion = readIfMatch(request);
         const order = await load(params.id, caller);
+        const expectedVersion = expectedVersionOf(request, order.version);
         const command = { ...body, by: actorOf(caller) };
         const refundId = await onceById(db, { request, response, caller, body }, (id) =>
           takeStep(

@@ -16,7 +16,7 @@ import { OrderPlatformError } from '../../domain/errors.ts';
 import { type Endpoint, endpoint, STAFF } from '../endpoint.ts';
 import { oncePerKey, usedKey } from '../idempotent.ts';
 import { pageOf, pageQuery, readCursor, sendPage } from '../pagination.ts';
-import { etagOf, isNotModified, readIfMatch } from '../preconditions.ts';
+import { etagOf, readIfMatch, sendUnlessKnown } from '../preconditions.ts';
 import { facets, newProduct, product, productChanges, putProductBody } from '../product-schemas.ts';
 import { queryInteger, sku, text } from '../schemas.ts';
 
@@ -76,12 +76,14 @@ export function productEndpoints({ db, search }: { db: Db; search: Db }): Endpoi
         facets: z.enum(['true', 'false']).optional(),
         ...pageQuery,
       }),
+      headers: { 'If-None-Match': { description: 'Answer 304 if the page is still this one (its ETag)' } },
       answers: {
         200: {
           description: `A page of products; a list by relevance ends after ${MOST_RANKED}`,
           body: pageOf(product).extend({ facets: facets.optional() }),
-          headers: { Link: 'The next page' },
+          headers: { Link: 'The next page', ETag: 'A fingerprint of the page' },
         },
+        304: { description: 'It has not changed' },
       },
       problems: ['invalid_query', 'invalid_cursor'],
       async handle({ query, request, response }) {
@@ -96,8 +98,11 @@ export function productEndpoints({ db, search }: { db: Db; search: Db }): Endpoi
         let found: Facets | undefined;
         if (withFacets === 'true') {
           const key = JSON.stringify(filter);
-          found = counted.get(key) ?? (await lists.countFacets(filter));
-          counted.set(key, found);
+          found = counted.get(key);
+          if (!found) {
+            found = await lists.countFacets(filter);
+            counted.set(key, found);
+          }
         }
         response.setHeader('Cache-Control', `public, max-age=${CACHE_SECONDS}`);
         sendPage(request, response, {
@@ -106,6 +111,7 @@ export function productEndpoints({ db, search }: { db: Db; search: Db }): Endpoi
           positionOf: (row) => positionOf(row, sort),
           present: ({ rank: _, ...shown }) => shown,
           beside: found && { facets: found },
+          cacheable: true,
         });
       },
     }),
@@ -142,10 +148,8 @@ export function productEndpoints({ db, search }: { db: Db; search: Db }): Endpoi
       problems: ['not_found'],
       async handle({ params: { sku: wanted }, request, response }) {
         const found = await load(wanted);
-        const etag = etagOf(found.version);
-        response.setHeader('ETag', etag).setHeader('Cache-Control', `public, max-age=${CACHE_SECONDS}`);
-        if (isNotModified(request, etag)) response.status(304).end();
-        else response.json(found);
+        response.setHeader('Cache-Control', `public, max-age=${CACHE_SECONDS}`);
+        sendUnlessKnown(request, response, etagOf(found.version), found);
       },
     }),
     endpoint({
@@ -166,8 +170,8 @@ export function productEndpoints({ db, search }: { db: Db; search: Db }): Endpoi
             errors: [{ pointer: '/sku', detail }],
           });
         }
-        const expectedVersion = readIfMatch(request);
-        const put = await db.transaction().execute((trx) => putProduct(trx, wanted, fields, expectedVersion));
+        const versions = readIfMatch(request);
+        const put = await db.transaction().execute((trx) => putProduct(trx, wanted, fields, versions));
         sendProduct(response.status(put.created ? 201 : 200), put.product);
       },
     }),
@@ -183,10 +187,8 @@ export function productEndpoints({ db, search }: { db: Db; search: Db }): Endpoi
       answers: { 200: productAnswer },
       problems: ['version_conflict', 'not_found', 'invalid_header'],
       async handle({ params: { sku: wanted }, body, request, response }) {
-        const expectedVersion = readIfMatch(request);
-        const changed = await db
-          .transaction()
-          .execute((trx) => patchProduct(trx, wanted, body, expectedVersion));
+        const versions = readIfMatch(request);
+        const changed = await db.transaction().execute((trx) => patchProduct(trx, wanted, body, versions));
         sendProduct(response, changed);
       },
     }),
@@ -201,10 +203,8 @@ export function productEndpoints({ db, search }: { db: Db; search: Db }): Endpoi
       answers: { 204: { description: 'It is off sale' } },
       problems: ['version_conflict', 'not_found', 'invalid_header'],
       async handle({ params: { sku: wanted }, request, response }) {
-        const expectedVersion = readIfMatch(request);
-        await db
-          .transaction()
-          .execute((trx) => patchProduct(trx, wanted, { active: false }, expectedVersion));
+        const versions = readIfMatch(request);
+        await db.transaction().execute((trx) => patchProduct(trx, wanted, { active: false }, versions));
         response.status(204).end();
       },
     }),

@@ -16,7 +16,7 @@ import { EVERYBODY, type Endpoint, endpoint, STAFF } from '../endpoint.ts';
 import { onceById } from '../idempotent.ts';
 import { mayRead, type ReadOrder } from '../order-reader.ts';
 import { createReturn, orderId, orderReturn, uuidId } from '../order-schemas.ts';
-import { readIfMatch, readPreferredWait } from '../preconditions.ts';
+import { expectedVersionOf, readPreferredWait } from '../preconditions.ts';
 import { actorOf, type Caller } from '../tokens.ts';
 import { commandProblems, ifMatch, MIN_WAIT_MS, prefer } from './orders.ts';
 
@@ -108,8 +108,8 @@ export function returnEndpoints({ db, load, sideflows }: ReturnDeps): Endpoint[]
       answers: { 201: { ...aReturn, headers: { Location: 'Where the return is' } } },
       problems: [...commandProblems, 'not_enough_units', ...keyProblems],
       async handle({ params, body, caller, request, response }) {
-        const expectedVersion = readIfMatch(request);
         const order = await load(params.id, caller);
+        const expectedVersion = expectedVersionOf(request, order.version);
         const wanted = { ...body, by: actorOf(caller) };
         const returnId = await onceById(db, { request, response, caller, body }, (id) =>
           takeStep(

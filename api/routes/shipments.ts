@@ -10,7 +10,7 @@ import { onceById } from '../idempotent.ts';
 import type { OrderCommands } from '../order-commands.ts';
 import { mayRead, type ReadOrder } from '../order-reader.ts';
 import { changeShipment, createShipment, orderId, shipment, uuidId } from '../order-schemas.ts';
-import { readIfMatch, readPreferredWait } from '../preconditions.ts';
+import { expectedVersionOf, readPreferredWait } from '../preconditions.ts';
 import type { ReadWebhook } from '../webhooks.ts';
 import { actorOf, type Caller } from '../tokens.ts';
 import { commandProblems, ifMatch, MIN_WAIT_MS, prefer } from './orders.ts';
@@ -93,8 +93,8 @@ export function shipmentEndpoints({ db, load, commands, readWebhook, logger }: S
       },
       problems: [...commandProblems, 'not_enough_units', ...keyProblems],
       async handle({ params, body, caller, request, response }) {
-        const expectedVersion = readIfMatch(request);
         const order = await load(params.id, caller);
+        const expectedVersion = expectedVersionOf(request, order.version);
         const { carrier, trackingNumber, lines } = body;
         const wish = {
           carrier,
@@ -147,7 +147,8 @@ export function shipmentEndpoints({ db, load, commands, readWebhook, logger }: S
           const detail = `A shipment that is ${status.replaceAll('_', ' ')} does not go back.`;
           throw new OrderPlatformError('invalid_transition', detail, { extra: { currentStatus: status } });
         }
-        await move(before, body, actorOf(caller), waitOf(request), readIfMatch(request));
+        const expectedVersion = expectedVersionOf(request, before.order.version);
+        await move(before, body, actorOf(caller), waitOf(request), expectedVersion);
         response.json((await find(params.id, caller)).found);
       },
     }),
@@ -164,8 +165,8 @@ export function shipmentEndpoints({ db, load, commands, readWebhook, logger }: S
       answers: { 200: aShipment },
       problems: [...commandProblems, ...keyProblems],
       async handle({ params, body, caller, request, response }) {
-        const expectedVersion = readIfMatch(request);
         const before = await find(params.id, caller);
+        const expectedVersion = expectedVersionOf(request, before.order.version);
         const by = actorOf(caller);
         await onceById(db, { request, response, caller, body }, () =>
           move(before, { status: 'delivered' }, by, waitOf(request), expectedVersion),
