@@ -37,7 +37,7 @@ export interface StepResult {
 export interface Refusal {
   refused: { code: ErrorCode; detail: string; extra: Record<string, unknown> };
   /** Where the order stands: the workflow may know less than is written. */
-  now?: Pick<StepResult, 'status' | 'paymentStatus' | 'version'>;
+  now?: StepResult;
 }
 
 /** What moves money within a step may take so long; then a regular activity goes on with the same keys. */
@@ -98,9 +98,7 @@ export function createStepTaker(deps: StepDeps) {
   const refusal = async (orderId: string, error: unknown): Promise<Refusal> => {
     const refused = refuse(error);
     const record = await findOrderRecord(db, orderId);
-    if (!record) return refused;
-    const { status, paymentStatus, version } = record;
-    return { ...refused, now: { status, paymentStatus, version } };
+    return record ? { ...refused, now: resultOf(record, []) } : refused;
   };
 
   return {

@@ -2,6 +2,8 @@ import { randomUUID } from 'node:crypto';
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { takeStep } from '../db/order-steps.ts';
+import { cancel } from '../domain/cancelling.ts';
 import type { Order } from '../domain/order.ts';
 import { type Answer, orderOf } from './harness/http.ts';
 import { expectMoneyAddsUp, expectStockAddsUp } from './harness/invariants.ts';
@@ -499,6 +501,25 @@ describe('a workflow that was terminated', () => {
       token: stack.tokens.john,
     });
     expect(body.data.map((event: { type: string }) => event.type)).toContain('workflow.restarted');
+  });
+});
+
+describe('a workflow that has missed a cancellation', () => {
+  test('hears of it when it is asked for something else, and gives the money free before it ends', async () => {
+    const order = await place();
+    const at = new Date().toISOString();
+    // As the API does while Temporal is away.
+    await takeStep(stack.db, order.id, (record) => cancel(record, { reason: 'unheard', by: 'test', at }));
+    const shipped = await stack.api.request('POST', `/v1/orders/${order.id}/shipments`, {
+      token: stack.tokens.staff,
+      body: { carrier: 'UPS' },
+    });
+    expectProblem(shipped, 409, 'invalid_transition');
+    expect(await stack.temporal.workflow.getHandle(order.workflowId).result()).toMatchObject({
+      status: 'cancelled',
+      paymentStatus: 'voided',
+      reason: 'unheard',
+    });
   });
 });
 

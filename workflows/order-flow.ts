@@ -214,7 +214,10 @@ export class OrderFlow {
 
   /** Takes in how a step ended, and sees to what is left to do. Throws what was refused. */
   private async learn(result: StepResult | Refusal | PastResult): Promise<void> {
-    if ('refused' in result && result.now) this.take(result.now);
+    if ('refused' in result && result.now) {
+      this.take(result.now);
+      if (result.now.unsettled) this.settle();
+    }
     const { untold = [], unsettled, ...now } = readResult(result);
     this.take(now);
     if (unsettled) this.settle();
