@@ -11,25 +11,26 @@ const orderExists = (orderId: string) =>
   sql<boolean>`exists (select from ordering.orders where id = ${orderId}::uuid)`;
 
 /**
- * Locks a cart for an order and gives the order's lines. The same order may lock it again: a request sent twice goes on.
- * No lines, and no lock, where the order is placed already. Throws `cart_locked`, `cart_empty` or `validation_failed`.
+ * Locks a cart for an order and gives the order's lines, and the currency that the cart shows. The same order may lock it
+ * again: a request sent twice goes on. No lines, and no lock, where the order is placed already. Throws `cart_locked`,
+ * `cart_empty` or `validation_failed`.
  */
 export async function lockCart(
   db: Db,
   cartId: string,
   orderId: string,
   terms: CartTerms,
-): Promise<{ sku: string; quantity: number }[]> {
+): Promise<{ lines: { sku: string; quantity: number }[]; currency: string | null }> {
   return await db.transaction().execute(async (trx) => {
     const cart = await trx
       .selectFrom('shopping.carts')
-      .select('order_id as orderId')
+      .select(['order_id as orderId', 'currency'])
       .where('id', '=', cartId)
       .where(({ or, eb }) => or([eb('order_id', 'is not', null), eb('expires_at', '>', sql<Date>`now()`)]))
       .forUpdate()
       .executeTakeFirst();
     const { rows } = await sql<{ placed: boolean }>`select ${orderExists(orderId)} as placed`.execute(trx);
-    if (rows[0]!.placed) return [];
+    if (rows[0]!.placed) return { lines: [], currency: null };
     if (cart && cart.orderId !== null && cart.orderId !== orderId) throw cartLocked(cart.orderId);
     const lines = cart
       ? await trx
@@ -55,7 +56,7 @@ export async function lockCart(
       }))
       .where('id', '=', cartId)
       .execute();
-    return lines;
+    return { lines, currency: cart!.currency };
   });
 }
 

@@ -87,6 +87,8 @@ const ordersOf = async (customerId: string): Promise<number> => {
 };
 const setPrice = (sku: string, price: number) =>
   stack.db.updateTable('catalogue.products').set({ price }).where('sku', '=', sku).execute();
+const setCurrency = (skus: readonly string[], currency: string) =>
+  stack.db.updateTable('catalogue.products').set({ currency }).where('sku', 'in', skus).execute();
 const setActive = (sku: string, active: boolean) =>
   stack.db.updateTable('catalogue.products').set({ active }).where('sku', '=', sku).execute();
 
@@ -273,6 +275,32 @@ describe('a cart', () => {
     expectProblem(await checkOut(john), 422, 'validation_failed', '/lines/0/sku');
     await setActive('C', true);
     expect(await read(who)).toMatchObject({ status: 'open' });
+  });
+
+  test('is not ordered in another currency than it shows', async () => {
+    const who = byLogin(john);
+    await add(who, 'A', 2);
+    await add(who, 'C');
+    const key = randomUUID();
+    try {
+      for (const [changed, pointer] of [
+        [['C'], '/lines/1/sku'],
+        [['A', 'C'], '/lines/0/sku'],
+      ] as const) {
+        await setCurrency(changed, 'EUR');
+        const before = await read(who);
+        expect(before).toMatchObject({ status: 'stock_unavailable', currency: 'USD', total: 3000 });
+        const refused = await checkOut(john, orderBody('tok_ok', { expectedTotal: 3000 }), key);
+        expectProblem(refused, 422, 'validation_failed', pointer);
+        expect(refused.body.detail).toContain('EUR');
+        expect(await read(who)).toEqual({ ...before, expiresAt: expect.any(String) });
+      }
+    } finally {
+      await setCurrency(['A', 'C'], 'USD');
+    }
+    expect(await read(who)).toMatchObject({ status: 'open' });
+    const placed = await checkOut(john, orderBody('tok_ok', { expectedTotal: 3000 }), key);
+    expect(placed).toMatchObject({ status: 201, body: { currency: 'USD', total: 3000 } });
   });
 });
 
