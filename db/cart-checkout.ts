@@ -133,6 +133,24 @@ async function takeOrdered(trx: Trx, cartId: string, orderId: string): Promise<v
   `.execute(trx);
 }
 
+/**
+ * The carts with an old lock that may be over, the oldest first: those whose order is settled (`isPlaced`), and those whose
+ * order ought to be placed by now, but is not.
+ */
+export async function listOldLocks(
+  db: Db,
+  limit: number,
+): Promise<{ cartId: string; orderId: string; isPlaced: boolean }[]> {
+  const { rows } = await sql<{ cartId: string; orderId: string; isPlaced: boolean }>`
+    select carts.id as "cartId", order_id as "orderId", orders.id is not null as "isPlaced"
+    from shopping.carts left join ordering.orders on orders.id = order_id
+    where order_id is not null and locked_at < now() - ${FORSAKEN_AFTER} and status is distinct from 'pending'
+    order by locked_at
+    limit ${limit}
+  `.execute(db);
+  return rows;
+}
+
 /** The order that locks a cart and ought to be placed by now, but is not; undefined where there is none. */
 export async function findForsakenLock(db: Db, cartId: string): Promise<string | undefined> {
   const { rows } = await sql<{ orderId: string }>`

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { sql } from 'kysely';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { listOldLocks } from '../db/cart-checkout.ts';
 import { deleteExpiredCarts, remindOfCarts } from '../db/cart-upkeep.ts';
 import type { Cart } from '../domain/cart.ts';
 import { cartIdFor, orderIdFor } from '../domain/ids.ts';
@@ -91,6 +92,12 @@ const setCurrency = (skus: readonly string[], currency: string) =>
   stack.db.updateTable('catalogue.products').set({ currency }).where('sku', 'in', skus).execute();
 const setActive = (sku: string, active: boolean) =>
   stack.db.updateTable('catalogue.products').set({ active }).where('sku', '=', sku).execute();
+
+const lock = (orderId: string, age = '0 seconds', customerId = JOHN) =>
+  sql`
+    update shopping.carts set order_id = ${orderId}::uuid, locked_at = now() - ${age}::interval, checkouts = 1
+    where id = ${cartIdFor('customer', customerId)}::uuid
+  `.execute(stack.db);
 
 describe('a cart', () => {
   test.each([
@@ -352,11 +359,6 @@ describe('logging in', () => {
 });
 
 describe('checking out', () => {
-  const lock = (orderId: string, age = '0 seconds', customerId = JOHN) =>
-    sql`
-      update shopping.carts set order_id = ${orderId}::uuid, locked_at = now() - ${age}::interval, checkouts = 1
-      where id = ${cartIdFor('customer', customerId)}::uuid
-    `.execute(stack.db);
   const orderIdOf = (key: string, customerId = JOHN) => orderIdFor(customerId, 'POST /v1/cart/checkout', key);
 
   test('places an order of what is in the cart and empties it; a repeated request answers the order', async () => {
@@ -614,7 +616,7 @@ describe('checking out', () => {
 describe('as time goes by', () => {
   let lastRun = '';
   /** Runs the Schedule once. The IDs of its workflows name the second, so one a second. */
-  async function tend(): Promise<{ expired: number; reminded: number }> {
+  async function tend(): Promise<{ unlocked: number; expired: number; reminded: number }> {
     const handle = stack.temporal.schedule.getHandle('carts');
     const recent = async () =>
       (await handle.describe()).info.recentActions.map(({ action }) => action.workflow.workflowId);
@@ -639,6 +641,10 @@ describe('as time goes by', () => {
       .where('template', '=', 'cart-reminder')
       .orderBy('created_at')
       .execute();
+
+  /** Read from the table: whoever looks at a cart over HTTP unlocks it. */
+  const lockedCarts = () =>
+    stack.db.selectFrom('shopping.carts').select('customer_id').where('order_id', 'is not', null).execute();
 
   beforeEach(async () => {
     await stack.db.deleteFrom('messaging.notifications').where('template', '=', 'cart-reminder').execute();
@@ -673,9 +679,9 @@ describe('as time goes by', () => {
     await add(undefined, 'B');
     await add(byLogin(john), 'MOUSE-WL', 2);
     await send('DELETE', '/v1/cart', byLogin(jane));
-    expect(await tend()).toEqual({ expired: 0, reminded: 0 });
+    expect(await tend()).toEqual({ unlocked: 0, expired: 0, reminded: 0 });
     await age(1.1);
-    expect(await tend()).toEqual({ expired: 0, reminded: 1 });
+    expect(await tend()).toEqual({ unlocked: 0, expired: 0, reminded: 1 });
     const sent = await eventually('the mail is sent', async () => {
       const [reminder] = await reminders();
       return reminder?.status === 'sent' && reminder;
@@ -692,11 +698,57 @@ describe('as time goes by', () => {
 
     await read(byLogin(john));
     await age(2);
-    expect(await tend()).toEqual({ expired: 0, reminded: 0 });
+    expect(await tend()).toEqual({ unlocked: 0, expired: 0, reminded: 0 });
     await add(byLogin(john), 'MOUSE-WL');
     await age(2);
-    expect(await tend()).toEqual({ expired: 0, reminded: 1 });
+    expect(await tend()).toEqual({ unlocked: 0, expired: 0, reminded: 1 });
     expect(await reminders()).toHaveLength(2);
+  });
+
+  test('a cart whose customer never comes back after a 202 is unlocked as its order has ended', async () => {
+    const inBackground = { prefer: 'respond-async' };
+    await add(byLogin(john), 'A', 2);
+    await add(byLogin(jane), 'SCARCE', 5);
+    const [placed, rejected] = [
+      await checkOut(john, orderBody('tok_slow'), randomUUID(), inBackground),
+      await checkOut(jane, orderBody(), randomUUID(), inBackground),
+    ];
+    for (const [token, order, status] of [
+      [john, placed, 'confirmed'],
+      [jane, rejected, 'rejected'],
+    ] as const) {
+      await eventually(`the order is ${status}`, async () => {
+        const { body } = await api.request('GET', `/v1/orders/${order.body.id}`, { token });
+        return body.status === status;
+      });
+    }
+    expect(await tend()).toMatchObject({ unlocked: 0 });
+    await lock(placed.body.id, '3 minutes');
+    await lock(rejected.body.id, '3 minutes', JANE);
+    expect(await tend()).toMatchObject({ unlocked: 2 });
+    expect(await lockedCarts()).toEqual([]);
+    expect(await read(byLogin(john))).toMatchObject({ status: 'open', items: [] });
+    expect(await read(byLogin(jane))).toMatchObject({
+      status: 'stock_unavailable',
+      items: [{ sku: 'SCARCE', problem: { requested: 5 } }],
+    });
+  });
+
+  test('a cart that nobody meets keeps no lock of an order that there will never be', async () => {
+    const orderId = randomUUID();
+    const handle = await stack.temporal.workflow.start('order', {
+      taskQueue: 'nobody-polls-this',
+      workflowId: `order-${orderId}`,
+      args: [{ orderId }],
+    });
+    for (const token of [john, jane]) await add(byLogin(token), 'A');
+    await lock(orderId, '1 day');
+    await lock(randomUUID(), '1 minute', JANE);
+    expect(await tend()).toMatchObject({ unlocked: 0 });
+    await lock(randomUUID(), '3 minutes', JANE);
+    expect(await tend()).toMatchObject({ unlocked: 1 });
+    expect(await lockedCarts()).toEqual([{ customer_id: JOHN }]);
+    await handle.terminate();
   });
 
   test('runs of the upkeep at once remind once, and take many carts in batches', async () => {
@@ -733,9 +785,10 @@ describe('as time goes by', () => {
     const plans = await explainer.plansOf(async (db) => {
       await deleteExpiredCarts(db, 100);
       await remindOfCarts(db, 100);
+      await listOldLocks(db, 100);
     });
     await explainer.stop();
-    expect(plans).toHaveLength(4);
+    expect(plans).toHaveLength(6);
     for (const plan of plans) expect(plan.filter(({ rows }) => rows > 200)).toEqual([]);
   });
 });
