@@ -75,9 +75,9 @@ const checkOut = (
     body,
     headers: { 'idempotency-key': key, ...more },
   });
-const login = (who: { cart: string }, email = 'john.smith@example.com') =>
+const login = (who: { cart: string }, email = 'john.smith@example.com', password = 'demo-password') =>
   api.request('POST', '/v1/auth/login', {
-    body: { email, password: 'demo-password' },
+    body: { email, password },
     headers: { 'x-cart-token': who.cart },
   });
 const ordersOf = async (customerId: string): Promise<number> => {
@@ -341,6 +341,44 @@ describe('logging in', () => {
     await login(visitor, 'nobody@example.com');
     await login(visitor, 'staff@example.com');
     expect(contents(await read(visitor))).toEqual([['A', 2]]);
+  });
+
+  test('with a password that is changed just then leaves both carts alone', async () => {
+    const [email, password] = [`${randomUUID()}@example.com`, 'the first one'];
+    const { body: customer } = await api.request('POST', '/v1/auth/register', {
+      body: { email, password, name: 'Pat' },
+    });
+    const visitor = tokenOf(await add(undefined, 'A', 2));
+    let refused: Promise<Answer>;
+    await stack.db.transaction().execute(async (trx) => {
+      const user = trx.updateTable('identity.users').where('id', '=', customer.id);
+      await user.set({ password_hash: 'of another one' }).execute();
+      refused = login(visitor, email, password);
+      await eventually('the login waits for the change', async () => {
+        const { rows } = await sql`select from pg_locks where not granted`.execute(stack.db);
+        return rows.length > 0;
+      });
+    });
+    expectProblem(await refused!, 401, 'invalid_credentials');
+    expect(contents(await read(visitor))).toEqual([['A', 2]]);
+    const carts = stack.db.selectFrom('shopping.carts').select('id');
+    expect(await carts.where('customer_id', '=', customer.id).execute()).toEqual([]);
+  });
+
+  test('whose carts cannot be merged now opens nothing, and merges them when it is tried again', async () => {
+    const visitor = tokenOf(await add(undefined, 'A', 2));
+    const loginsOf = () =>
+      stack.db.selectFrom('identity.refresh_tokens').select('family').where('user_id', '=', JOHN).execute();
+    const before = await loginsOf();
+    await sql`alter table shopping.cart_items rename to cart_items_away`.execute(stack.db);
+    try {
+      expect((await login(visitor)).status).toBe(500);
+    } finally {
+      await sql`alter table shopping.cart_items_away rename to cart_items`.execute(stack.db);
+    }
+    expect(await loginsOf()).toEqual(before);
+    expect((await login(visitor)).status).toBe(200);
+    expect(contents(await read(byLogin(john)))).toEqual([['A', 2]]);
   });
 
   test('with a cart of another currency keeps both, and the token', async () => {

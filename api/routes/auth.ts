@@ -173,9 +173,12 @@ export function authEndpoints({
       problems: ['invalid_credentials', 'validation_failed', 'rate_limited'],
       async handle({ body, request, response }) {
         const user = await passwords.inTurn(() => logIn(body, [body.password], request, response));
-        await mergeVisitorsCart(db, user, request, response);
         const { token, ...stored } = newToken();
-        if (!(await openLogin(db, user, stored))) throw invalidCredentials();
+        // Both or neither: a login that cannot be opened, or whose cart cannot be merged now, is tried again as a whole.
+        await db.transaction().execute(async (trx) => {
+          if (!(await openLogin(trx, user, stored))) throw invalidCredentials();
+          await mergeVisitorsCart(trx, user, request, response);
+        });
         await sendTokens(response, user, token);
       },
     }),
