@@ -648,6 +648,18 @@ describe('two API processes count together', () => {
     expectProblem(await login(email, PASSWORD, two), 429, 'rate_limited');
   });
 
+  test('the passwords that a change tries, the new one too', async () => {
+    const { email } = await newCustomer();
+    const change = (password: string, newPassword: string) =>
+      pair[0].request('POST', '/v1/auth/password', { body: { email, password, newPassword } });
+    for (let tried = 2; tried < LOGINS_A_MINUTE; tried += 2)
+      expectProblem(await change('a guess', 'another guess'), 401, 'invalid_credentials');
+    const refused = await change('a guess', PASSWORD);
+    expectProblem(refused, 429, 'rate_limited');
+    expect(Number(refused.headers.get('retry-after'))).toBeGreaterThan(10);
+    expectProblem(await login(email, PASSWORD, pair[0]), 429, 'rate_limited');
+  });
+
   test('and let callers in while Postgres does not answer them', async () => {
     const { email } = await newCustomer();
     const token = (await login(email, PASSWORD, pair[0])).body.accessToken as string;

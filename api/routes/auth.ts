@@ -102,8 +102,8 @@ export function authEndpoints({
   };
 
   /**
-   * The user with this email who has one of the passwords. Failed logins count by account and address together: nobody can
-   * lock another one out from elsewhere.
+   * The user with this email who has one of the passwords. Failed logins count by account and address together, one for
+   * each password that is tried: nobody can lock another one out from elsewhere.
    */
   const logIn = async (
     { email }: z.output<typeof credentials>,
@@ -114,7 +114,8 @@ export function authEndpoints({
     const user = await findUserByEmail(db, email);
     const account = `${email.trim().toLowerCase()} ${addressOf(request)}`;
     const attempt = await limitLogins(request, response, account);
-    for (const password of given) {
+    for (const [index, password] of given.entries()) {
+      if (index > 0) await attempt.countAgain();
       if ((await passwords.matches(user?.passwordHash, password)) && user) {
         attempt.forgive();
         return user;
