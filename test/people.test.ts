@@ -394,6 +394,18 @@ describe('a customer who leaves', () => {
     expect(await read(open.body.id)).toMatchObject({ status: 'cancelled', customerId: id });
   });
 
+  test('is not registered again by the same request, but may register anew', async () => {
+    const body = { email: newEmail(), password: PASSWORD, name: 'Rita Return' };
+    const key = { 'idempotency-key': randomUUID() };
+    const { id } = (await register(body, key)).body as { id: string };
+    await remove(id);
+    expectProblem(await register(body, key), 404, 'not_found');
+    const anew = await register(body, { 'idempotency-key': randomUUID() });
+    expect(anew.status).toBe(201);
+    expect(anew.body.id).not.toBe(id);
+    expectProblem(await register(body, key), 409, 'email_taken');
+  });
+
   test('is known to have left by other processes soon', async () => {
     const { id, email } = await newCustomer();
     const token = (await login(email, PASSWORD, pair[0])).body.accessToken as string;

@@ -48,6 +48,12 @@ const refreshToken = z.strictObject({ refreshToken: z.string().max(200) });
 const invalidCredentials = () =>
   new OrderPlatformError('invalid_credentials', 'The email or the password is wrong.');
 
+const accountDeleted = () =>
+  new OrderPlatformError(
+    'not_found',
+    'The account of this registration was deleted. To register anew, send another Idempotency-Key.',
+  );
+
 export interface AuthDeps {
   db: Db;
   tokens: AccessTokens;
@@ -95,7 +101,10 @@ export function authEndpoints({
     const passwordHash = await passwords.hash(password);
     const registered = await insertCustomer(db, { id, email, name, passwordHash });
     const known = registered ?? (key === undefined ? undefined : await registeredBefore(id, body));
-    if (!known) throw emailTaken();
+    if (!known) {
+      const isTaken = key === undefined || (await findUserByEmail(db, email)) !== undefined;
+      throw isTaken ? emailTaken() : accountDeleted();
+    }
     if (!registered) markReplayed(response);
     attempt.takeBack();
     return known;
@@ -151,7 +160,7 @@ export function authEndpoints({
           headers: { Location: 'Where it is', ETag: 'Its version' },
         },
       },
-      problems: ['email_taken', 'invalid_idempotency_key', 'idempotency_key_reused'],
+      problems: ['email_taken', 'not_found', 'invalid_idempotency_key', 'idempotency_key_reused'],
       async handle({ body, request, response }) {
         const registered = await passwords.inTurn(() => register(body, request, response));
         response
