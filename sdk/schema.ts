@@ -9089,7 +9089,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `already_sent`: It was sent already */
+            /** @description `already_sent`: It was sent already; `invalid_transition`: The order cannot do this now */
             409: {
                 headers: {
                     [name: string]: unknown;

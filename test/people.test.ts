@@ -394,6 +394,39 @@ describe('a customer who leaves', () => {
     expect(await read(open.body.id)).toMatchObject({ status: 'cancelled', customerId: id });
   });
 
+  test('gets none of the messages that were not sent yet, also when the staff replays them', async () => {
+    const before = new Date().toISOString();
+    const { id, email } = await newCustomer();
+    const staff = (method: string, path: string, body?: unknown) =>
+      api.request(method, `/v1/notifications${path}`, { token: stack.tokens.staff, body });
+    const row = { channel: 'email', template: 'message', language: 'en' } as const;
+    const variables = JSON.stringify({ subject: 'Hello', text: 'There.' });
+    const far = { due_at: new Date(Date.now() + 3_600_000), variables, attempts: '[]' };
+    const [known, guest] = [randomUUID(), randomUUID()];
+    await stack.db
+      .insertInto('messaging.notifications')
+      .values([
+        { ...row, ...far, id: known, recipient: email, customer_id: id },
+        { ...row, ...far, id: guest, recipient: email },
+      ])
+      .execute();
+    await remove(id);
+    for (const one of [known, guest]) {
+      const refused = await staff('POST', `/${one}/replay`);
+      expectProblem(refused, 409, 'invalid_transition');
+      expect(refused.body.currentStatus).toBe('dead_letter');
+    }
+    const all = await staff('POST', '/replay', { status: 'dead_letter', from: before });
+    expect(all).toMatchObject({ status: 202, body: { replayed: 0 } });
+    for (const one of [known, guest]) {
+      expect((await staff('GET', `/${one}`)).body).toMatchObject({
+        recipient: '(deleted)',
+        status: 'dead_letter',
+        attempts: [],
+      });
+    }
+  });
+
   test('is not registered again by the same request, but may register anew', async () => {
     const body = { email: newEmail(), password: PASSWORD, name: 'Rita Return' };
     const key = { 'idempotency-key': randomUUID() };
