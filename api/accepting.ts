@@ -11,6 +11,7 @@ export interface Acceptable {
   placedBy: string;
   request: PlaceOrderRequest;
   quote: Quote;
+  expectedCurrency?: string | null;
   shipWithinMs: number;
 }
 
@@ -22,6 +23,7 @@ export function acceptOrder({
   placedBy,
   request,
   quote,
+  expectedCurrency,
   shipWithinMs,
 }: Acceptable): PlacedOrder {
   const prices = new Map(quote.prices.map((price) => [price.sku, price]));
@@ -33,10 +35,10 @@ export function acceptOrder({
   if (request.lines.length === 0) errors.push({ pointer: '/lines', detail: 'An order has a line.' });
   if (!quote.customerExists) errors.push({ pointer: '/customerId', detail: 'There is no such customer.' });
   const currencies = request.lines.map((line) => prices.get(line.sku)?.currency);
-  const currency = currencies.find((known) => known !== undefined);
+  const currency = expectedCurrency ?? currencies.find((known) => known !== undefined);
   const other = currencies.findIndex((known) => known !== undefined && known !== currency);
   if (other !== -1) {
-    const detail = `One order has one currency, not ${currency} and ${currencies[other]}.`;
+    const detail = `One order has one currency, this one ${currency}; ${request.lines[other]!.sku} costs ${currencies[other]}.`;
     errors.push({ pointer: `/lines/${other}/sku`, detail });
   }
   const first = errors[0];

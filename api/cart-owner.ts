@@ -2,7 +2,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import type { Request, Response } from 'express';
 import type { CartOwner } from '../db/carts.ts';
 import { mergeCarts } from '../db/cart-merge.ts';
-import type { Db } from '../db/connect.ts';
+import type { Trx } from '../db/connect.ts';
 import { cartIdFor } from '../domain/ids.ts';
 import type { Caller } from './tokens.ts';
 
@@ -32,17 +32,17 @@ export function cartOwnerOf(caller: Caller | undefined, request: Request, respon
 }
 
 /**
- * Puts the cart of a visitor who has just logged in into the customer's. Where the two cannot be one, the token is
+ * Puts the cart of a visitor who is just logging in into the customer's. Where the two cannot be one, the token is
  * answered again: it still works.
  */
 export async function mergeVisitorsCart(
-  db: Db,
+  trx: Trx,
   caller: Caller,
   request: Request,
   response: Response,
 ): Promise<void> {
   const token = givenToken(request);
   if (token === undefined || caller.role !== 'customer') return;
-  const merged = await mergeCarts(db, visitorsCartId(token), customersCart(caller));
+  const merged = await mergeCarts(trx, visitorsCartId(token), customersCart(caller));
   if (!merged) response.setHeader(HEADER, token);
 }

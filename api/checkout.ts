@@ -36,10 +36,18 @@ export function createCheckout({ db, carts, place, terms, logger }: CheckoutDeps
   return async ({ caller, key, body, waitMs }) => {
     const { cartId } = customersCart(caller);
     const orderId = orderIdFor(caller.id, ROUTE, key);
-    const lines = await carts.unlocked(cartId, () => lockCart(db, cartId, orderId, terms));
+    const { lines, currency } = await carts.unlocked(cartId, () => lockCart(db, cartId, orderId, terms));
     const request = { ...body, lines };
     try {
-      const placed = await place({ caller, key, route: ROUTE, request, compared: body, waitMs });
+      const placed = await place({
+        caller,
+        key,
+        route: ROUTE,
+        request,
+        compared: body,
+        expectedCurrency: currency,
+        waitMs,
+      });
       if (placed.order.status !== 'pending') {
         await settleCart(db, cartId).catch((error: unknown) =>
           logger.warn({ err: error, orderId }, 'A cart is still locked though its order is settled'),

@@ -25,6 +25,8 @@ export interface PlacingRequest {
   request: PlaceOrderRequest;
   /** What a later request with the same key is compared with, where that is not the `request`. */
   compared?: unknown;
+  /** The currency that the customer was shown; null where none was. */
+  expectedCurrency?: string | null;
   waitMs: number;
 }
 
@@ -170,7 +172,7 @@ export function createPlacing({
     }
   };
 
-  return async ({ caller, key, route, request, compared = request, waitMs }) => {
+  return async ({ caller, key, route, request, compared = request, expectedCurrency = null, waitMs }) => {
     const orderId = orderIdFor(caller.id, route, key);
     const requestHash = requestHashOf(compared);
     const again = async () => {
@@ -193,6 +195,7 @@ export function createPlacing({
         placedBy,
         request,
         quote: quoted,
+        expectedCurrency,
         shipWithinMs,
       });
     } catch (error) {

@@ -26,6 +26,8 @@ export const limitRequests = (counts: SharedCounts, limit: number): RequestHandl
 
 /** An attempt that counts until it is taken back. */
 interface Attempt {
+  /** It goes on with another try, which counts as well; throws `rate_limited` where that is one too many. */
+  countAgain(): Promise<void>;
   /** It succeeded: it does not count. */
   takeBack(): void;
   /** Neither it nor those before it count. */
@@ -69,6 +71,13 @@ function limitAttempts(counts: SharedCounts, name: string, limit: number, detail
     });
     if (failure) throw failure;
     return {
+      async countAgain() {
+        const { totalHits, resetTime } = await store.increment(key);
+        if (totalHits <= limit) return;
+        if (resetTime)
+          response.setHeader('Retry-After', Math.ceil((resetTime.getTime() - Date.now()) / 1000));
+        refuse(detail)();
+      },
       takeBack: () => void store.decrement(key),
       forgive: () => void store.resetKey(key),
     };

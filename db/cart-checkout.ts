@@ -11,25 +11,26 @@ const orderExists = (orderId: string) =>
   sql<boolean>`exists (select from ordering.orders where id = ${orderId}::uuid)`;
 
 /**
- * Locks a cart for an order and gives the order's lines. The same order may lock it again: a request sent twice goes on.
- * No lines, and no lock, where the order is placed already. Throws `cart_locked`, `cart_empty` or `validation_failed`.
+ * Locks a cart for an order and gives the order's lines, and the currency that the cart shows. The same order may lock it
+ * again: a request sent twice goes on. No lines, and no lock, where the order is placed already. Throws `cart_locked`,
+ * `cart_empty` or `validation_failed`.
  */
 export async function lockCart(
   db: Db,
   cartId: string,
   orderId: string,
   terms: CartTerms,
-): Promise<{ sku: string; quantity: number }[]> {
+): Promise<{ lines: { sku: string; quantity: number }[]; currency: string | null }> {
   return await db.transaction().execute(async (trx) => {
     const cart = await trx
       .selectFrom('shopping.carts')
-      .select('order_id as orderId')
+      .select(['order_id as orderId', 'currency'])
       .where('id', '=', cartId)
       .where(({ or, eb }) => or([eb('order_id', 'is not', null), eb('expires_at', '>', sql<Date>`now()`)]))
       .forUpdate()
       .executeTakeFirst();
     const { rows } = await sql<{ placed: boolean }>`select ${orderExists(orderId)} as placed`.execute(trx);
-    if (rows[0]!.placed) return [];
+    if (rows[0]!.placed) return { lines: [], currency: null };
     if (cart && cart.orderId !== null && cart.orderId !== orderId) throw cartLocked(cart.orderId);
     const lines = cart
       ? await trx
@@ -55,7 +56,7 @@ export async function lockCart(
       }))
       .where('id', '=', cartId)
       .execute();
-    return lines;
+    return { lines, currency: cart!.currency };
   });
 }
 
@@ -130,6 +131,24 @@ async function takeOrdered(trx: Trx, cartId: string, orderId: string): Promise<v
     update shopping.cart_items set quantity = cart_items.quantity - ordered.quantity, available = null from ordered
     where cart_id = ${cartId}::uuid and cart_items.sku = ordered.sku and cart_items.quantity > ordered.quantity
   `.execute(trx);
+}
+
+/**
+ * The carts with an old lock that may be over, the oldest first: those whose order is settled (`isPlaced`), and those whose
+ * order ought to be placed by now, but is not.
+ */
+export async function listOldLocks(
+  db: Db,
+  limit: number,
+): Promise<{ cartId: string; orderId: string; isPlaced: boolean }[]> {
+  const { rows } = await sql<{ cartId: string; orderId: string; isPlaced: boolean }>`
+    select carts.id as "cartId", order_id as "orderId", orders.id is not null as "isPlaced"
+    from shopping.carts left join ordering.orders on orders.id = order_id
+    where order_id is not null and locked_at < now() - ${FORSAKEN_AFTER} and status is distinct from 'pending'
+    order by locked_at
+    limit ${limit}
+  `.execute(db);
+  return rows;
 }
 
 /** The order that locks a cart and ought to be placed by now, but is not; undefined where there is none. */

@@ -50,11 +50,12 @@ export async function queueNotification(db: Db, notification: NotificationToQueu
 
 /**
  * Lets notifications that were not sent be tried again from now on, with as many attempts as new ones; what went wrong
- * before stays on record. Answers how many they are.
+ * before stays on record. What was erased with its customer is sent to nobody any more. Answers how many they are.
  */
 export async function replayNotification(db: Db, id: string): Promise<number> {
   const { rows } = await sql`
-    update messaging.notifications set ${asNew} where id = ${id}::uuid and status <> 'sent' returning id
+    update messaging.notifications set ${asNew} where id = ${id}::uuid and status <> 'sent' and ${notErased}
+    returning id
   `.execute(db);
   return rows.length;
 }
@@ -88,7 +89,7 @@ export async function replayNotifications(
       replayed as (
         update messaging.notifications set ${asNew}
         from part
-        where notifications.id = part.id and status = ${status}
+        where notifications.id = part.id and status = ${status} and ${notErased}
           and (${channel ?? null}::text is null or notifications.channel = ${channel ?? null})
         returning notifications.id
       )
@@ -105,3 +106,8 @@ export async function replayNotifications(
 const asNew = sql`
   status = 'queued', due_at = now(), past_attempts = jsonb_array_length(attempts)
 `;
+
+/** What stands for the recipient of a message that was erased with its customer. */
+const ERASED = '(deleted)';
+const notErased = sql`recipient <> ${sql.lit(ERASED)}`;
+export const isErased = ({ recipient }: { recipient: string }): boolean => recipient === ERASED;

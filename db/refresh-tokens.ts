@@ -31,20 +31,21 @@ async function insertRefreshToken(
     .execute();
 }
 
-/** Stores the first refresh token of a login. False where the password that opened it has been changed meanwhile. */
-export async function openLogin(db: Db, user: User, token: NewRefreshToken): Promise<boolean> {
-  return await db.transaction().execute(async (trx) => {
-    const unchanged = await trx
-      .selectFrom('identity.users')
-      .select('id')
-      .where('id', '=', user.id)
-      .where('password_hash', '=', user.passwordHash)
-      .forShare()
-      .executeTakeFirst();
-    if (!unchanged) return false;
-    await insertRefreshToken(trx, { ...token, family: randomUUID(), userId: user.id });
-    return true;
-  });
+/**
+ * Stores the first refresh token of a login; until the transaction ends its user is neither changed nor deleted. False
+ * where the password that opened it has been changed meanwhile.
+ */
+export async function openLogin(trx: Trx, user: User, token: NewRefreshToken): Promise<boolean> {
+  const unchanged = await trx
+    .selectFrom('identity.users')
+    .select('id')
+    .where('id', '=', user.id)
+    .where('password_hash', '=', user.passwordHash)
+    .forShare()
+    .executeTakeFirst();
+  if (!unchanged) return false;
+  await insertRefreshToken(trx, { ...token, family: randomUUID(), userId: user.id });
+  return true;
 }
 
 /**

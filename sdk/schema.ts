@@ -2046,6 +2046,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description `not_found`: There is no such thing */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description `email_taken`: This email has an account already */
             409: {
                 headers: {
@@ -9092,7 +9101,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `already_sent`: It was sent already */
+            /** @description `already_sent`: It was sent already; `invalid_transition`: The order cannot do this now */
             409: {
                 headers: {
                     [name: string]: unknown;

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { sql } from 'kysely';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { listOldLocks } from '../db/cart-checkout.ts';
 import { deleteExpiredCarts, remindOfCarts } from '../db/cart-upkeep.ts';
 import type { Cart } from '../domain/cart.ts';
 import { cartIdFor, orderIdFor } from '../domain/ids.ts';
@@ -74,9 +75,9 @@ const checkOut = (
     body,
     headers: { 'idempotency-key': key, ...more },
   });
-const login = (who: { cart: string }, email = 'john.smith@example.com') =>
+const login = (who: { cart: string }, email = 'john.smith@example.com', password = 'demo-password') =>
   api.request('POST', '/v1/auth/login', {
-    body: { email, password: 'demo-password' },
+    body: { email, password },
     headers: { 'x-cart-token': who.cart },
   });
 const ordersOf = async (customerId: string): Promise<number> => {
@@ -87,8 +88,16 @@ const ordersOf = async (customerId: string): Promise<number> => {
 };
 const setPrice = (sku: string, price: number) =>
   stack.db.updateTable('catalogue.products').set({ price }).where('sku', '=', sku).execute();
+const setCurrency = (skus: readonly string[], currency: string) =>
+  stack.db.updateTable('catalogue.products').set({ currency }).where('sku', 'in', skus).execute();
 const setActive = (sku: string, active: boolean) =>
   stack.db.updateTable('catalogue.products').set({ active }).where('sku', '=', sku).execute();
+
+const lock = (orderId: string, age = '0 seconds', customerId = JOHN) =>
+  sql`
+    update shopping.carts set order_id = ${orderId}::uuid, locked_at = now() - ${age}::interval, checkouts = 1
+    where id = ${cartIdFor('customer', customerId)}::uuid
+  `.execute(stack.db);
 
 describe('a cart', () => {
   test.each([
@@ -274,6 +283,32 @@ describe('a cart', () => {
     await setActive('C', true);
     expect(await read(who)).toMatchObject({ status: 'open' });
   });
+
+  test('is not ordered in another currency than it shows', async () => {
+    const who = byLogin(john);
+    await add(who, 'A', 2);
+    await add(who, 'C');
+    const key = randomUUID();
+    try {
+      for (const [changed, pointer] of [
+        [['C'], '/lines/1/sku'],
+        [['A', 'C'], '/lines/0/sku'],
+      ] as const) {
+        await setCurrency(changed, 'EUR');
+        const before = await read(who);
+        expect(before).toMatchObject({ status: 'stock_unavailable', currency: 'USD', total: 3000 });
+        const refused = await checkOut(john, orderBody('tok_ok', { expectedTotal: 3000 }), key);
+        expectProblem(refused, 422, 'validation_failed', pointer);
+        expect(refused.body.detail).toContain('EUR');
+        expect(await read(who)).toEqual({ ...before, expiresAt: expect.any(String) });
+      }
+    } finally {
+      await setCurrency(['A', 'C'], 'USD');
+    }
+    expect(await read(who)).toMatchObject({ status: 'open' });
+    const placed = await checkOut(john, orderBody('tok_ok', { expectedTotal: 3000 }), key);
+    expect(placed).toMatchObject({ status: 201, body: { currency: 'USD', total: 3000 } });
+  });
 });
 
 describe('logging in', () => {
@@ -308,6 +343,44 @@ describe('logging in', () => {
     expect(contents(await read(visitor))).toEqual([['A', 2]]);
   });
 
+  test('with a password that is changed just then leaves both carts alone', async () => {
+    const [email, password] = [`${randomUUID()}@example.com`, 'the first one'];
+    const { body: customer } = await api.request('POST', '/v1/auth/register', {
+      body: { email, password, name: 'Pat' },
+    });
+    const visitor = tokenOf(await add(undefined, 'A', 2));
+    let refused: Promise<Answer>;
+    await stack.db.transaction().execute(async (trx) => {
+      const user = trx.updateTable('identity.users').where('id', '=', customer.id);
+      await user.set({ password_hash: 'of another one' }).execute();
+      refused = login(visitor, email, password);
+      await eventually('the login waits for the change', async () => {
+        const { rows } = await sql`select from pg_locks where not granted`.execute(stack.db);
+        return rows.length > 0;
+      });
+    });
+    expectProblem(await refused!, 401, 'invalid_credentials');
+    expect(contents(await read(visitor))).toEqual([['A', 2]]);
+    const carts = stack.db.selectFrom('shopping.carts').select('id');
+    expect(await carts.where('customer_id', '=', customer.id).execute()).toEqual([]);
+  });
+
+  test('whose carts cannot be merged now opens nothing, and merges them when it is tried again', async () => {
+    const visitor = tokenOf(await add(undefined, 'A', 2));
+    const loginsOf = () =>
+      stack.db.selectFrom('identity.refresh_tokens').select('family').where('user_id', '=', JOHN).execute();
+    const before = await loginsOf();
+    await sql`alter table shopping.cart_items rename to cart_items_away`.execute(stack.db);
+    try {
+      expect((await login(visitor)).status).toBe(500);
+    } finally {
+      await sql`alter table shopping.cart_items_away rename to cart_items`.execute(stack.db);
+    }
+    expect(await loginsOf()).toEqual(before);
+    expect((await login(visitor)).status).toBe(200);
+    expect(contents(await read(byLogin(john)))).toEqual([['A', 2]]);
+  });
+
   test('with a cart of another currency keeps both, and the token', async () => {
     await add(byLogin(john), 'EURO');
     const visitor = tokenOf(await add(undefined, 'A'));
@@ -324,11 +397,6 @@ describe('logging in', () => {
 });
 
 describe('checking out', () => {
-  const lock = (orderId: string, age = '0 seconds', customerId = JOHN) =>
-    sql`
-      update shopping.carts set order_id = ${orderId}::uuid, locked_at = now() - ${age}::interval, checkouts = 1
-      where id = ${cartIdFor('customer', customerId)}::uuid
-    `.execute(stack.db);
   const orderIdOf = (key: string, customerId = JOHN) => orderIdFor(customerId, 'POST /v1/cart/checkout', key);
 
   test('places an order of what is in the cart and empties it; a repeated request answers the order', async () => {
@@ -586,7 +654,7 @@ describe('checking out', () => {
 describe('as time goes by', () => {
   let lastRun = '';
   /** Runs the Schedule once. The IDs of its workflows name the second, so one a second. */
-  async function tend(): Promise<{ expired: number; reminded: number }> {
+  async function tend(): Promise<{ unlocked: number; expired: number; reminded: number }> {
     const handle = stack.temporal.schedule.getHandle('carts');
     const recent = async () =>
       (await handle.describe()).info.recentActions.map(({ action }) => action.workflow.workflowId);
@@ -611,6 +679,10 @@ describe('as time goes by', () => {
       .where('template', '=', 'cart-reminder')
       .orderBy('created_at')
       .execute();
+
+  /** Read from the table: whoever looks at a cart over HTTP unlocks it. */
+  const lockedCarts = () =>
+    stack.db.selectFrom('shopping.carts').select('customer_id').where('order_id', 'is not', null).execute();
 
   beforeEach(async () => {
     await stack.db.deleteFrom('messaging.notifications').where('template', '=', 'cart-reminder').execute();
@@ -645,9 +717,9 @@ describe('as time goes by', () => {
     await add(undefined, 'B');
     await add(byLogin(john), 'MOUSE-WL', 2);
     await send('DELETE', '/v1/cart', byLogin(jane));
-    expect(await tend()).toEqual({ expired: 0, reminded: 0 });
+    expect(await tend()).toEqual({ unlocked: 0, expired: 0, reminded: 0 });
     await age(1.1);
-    expect(await tend()).toEqual({ expired: 0, reminded: 1 });
+    expect(await tend()).toEqual({ unlocked: 0, expired: 0, reminded: 1 });
     const sent = await eventually('the mail is sent', async () => {
       const [reminder] = await reminders();
       return reminder?.status === 'sent' && reminder;
@@ -664,11 +736,57 @@ describe('as time goes by', () => {
 
     await read(byLogin(john));
     await age(2);
-    expect(await tend()).toEqual({ expired: 0, reminded: 0 });
+    expect(await tend()).toEqual({ unlocked: 0, expired: 0, reminded: 0 });
     await add(byLogin(john), 'MOUSE-WL');
     await age(2);
-    expect(await tend()).toEqual({ expired: 0, reminded: 1 });
+    expect(await tend()).toEqual({ unlocked: 0, expired: 0, reminded: 1 });
     expect(await reminders()).toHaveLength(2);
+  });
+
+  test('a cart whose customer never comes back after a 202 is unlocked as its order has ended', async () => {
+    const inBackground = { prefer: 'respond-async' };
+    await add(byLogin(john), 'A', 2);
+    await add(byLogin(jane), 'SCARCE', 5);
+    const [placed, rejected] = [
+      await checkOut(john, orderBody('tok_slow'), randomUUID(), inBackground),
+      await checkOut(jane, orderBody(), randomUUID(), inBackground),
+    ];
+    for (const [token, order, status] of [
+      [john, placed, 'confirmed'],
+      [jane, rejected, 'rejected'],
+    ] as const) {
+      await eventually(`the order is ${status}`, async () => {
+        const { body } = await api.request('GET', `/v1/orders/${order.body.id}`, { token });
+        return body.status === status;
+      });
+    }
+    expect(await tend()).toMatchObject({ unlocked: 0 });
+    await lock(placed.body.id, '3 minutes');
+    await lock(rejected.body.id, '3 minutes', JANE);
+    expect(await tend()).toMatchObject({ unlocked: 2 });
+    expect(await lockedCarts()).toEqual([]);
+    expect(await read(byLogin(john))).toMatchObject({ status: 'open', items: [] });
+    expect(await read(byLogin(jane))).toMatchObject({
+      status: 'stock_unavailable',
+      items: [{ sku: 'SCARCE', problem: { requested: 5 } }],
+    });
+  });
+
+  test('a cart that nobody meets keeps no lock of an order that there will never be', async () => {
+    const orderId = randomUUID();
+    const handle = await stack.temporal.workflow.start('order', {
+      taskQueue: 'nobody-polls-this',
+      workflowId: `order-${orderId}`,
+      args: [{ orderId }],
+    });
+    for (const token of [john, jane]) await add(byLogin(token), 'A');
+    await lock(orderId, '1 day');
+    await lock(randomUUID(), '1 minute', JANE);
+    expect(await tend()).toMatchObject({ unlocked: 0 });
+    await lock(randomUUID(), '3 minutes', JANE);
+    expect(await tend()).toMatchObject({ unlocked: 1 });
+    expect(await lockedCarts()).toEqual([{ customer_id: JOHN }]);
+    await handle.terminate();
   });
 
   test('runs of the upkeep at once remind once, and take many carts in batches', async () => {
@@ -705,9 +823,10 @@ describe('as time goes by', () => {
     const plans = await explainer.plansOf(async (db) => {
       await deleteExpiredCarts(db, 100);
       await remindOfCarts(db, 100);
+      await listOldLocks(db, 100);
     });
     await explainer.stop();
-    expect(plans).toHaveLength(4);
+    expect(plans).toHaveLength(6);
     for (const plan of plans) expect(plan.filter(({ rows }) => rows > 200)).toEqual([]);
   });
 });

@@ -402,6 +402,51 @@ describe('a customer who leaves', () => {
     expect(await read(open.body.id)).toMatchObject({ status: 'cancelled', customerId: id });
   });
 
+  test('gets none of the messages that were not sent yet, also when the staff replays them', async () => {
+    const before = new Date().toISOString();
+    const { id, email } = await newCustomer();
+    const staff = (method: string, path: string, body?: unknown) =>
+      api.request(method, `/v1/notifications${path}`, { token: stack.tokens.staff, body });
+    const row = { channel: 'email', template: 'message', language: 'en' } as const;
+    const variables = JSON.stringify({ subject: 'Hello', text: 'There.' });
+    const far = { due_at: new Date(Date.now() + 3_600_000), variables, attempts: '[]' };
+    const [known, guest] = [randomUUID(), randomUUID()];
+    await stack.db
+      .insertInto('messaging.notifications')
+      .values([
+        { ...row, ...far, id: known, recipient: email, customer_id: id },
+        { ...row, ...far, id: guest, recipient: email },
+      ])
+      .execute();
+    await remove(id);
+    for (const one of [known, guest]) {
+      const refused = await staff('POST', `/${one}/replay`);
+      expectProblem(refused, 409, 'invalid_transition');
+      expect(refused.body.currentStatus).toBe('dead_letter');
+    }
+    const all = await staff('POST', '/replay', { status: 'dead_letter', from: before });
+    expect(all).toMatchObject({ status: 202, body: { replayed: 0 } });
+    for (const one of [known, guest]) {
+      expect((await staff('GET', `/${one}`)).body).toMatchObject({
+        recipient: '(deleted)',
+        status: 'dead_letter',
+        attempts: [],
+      });
+    }
+  });
+
+  test('is not registered again by the same request, but may register anew', async () => {
+    const body = { email: newEmail(), password: PASSWORD, name: 'Rita Return' };
+    const key = { 'idempotency-key': randomUUID() };
+    const { id } = (await register(body, key)).body as { id: string };
+    await remove(id);
+    expectProblem(await register(body, key), 404, 'not_found');
+    const anew = await register(body, { 'idempotency-key': randomUUID() });
+    expect(anew.status).toBe(201);
+    expect(anew.body.id).not.toBe(id);
+    expectProblem(await register(body, key), 409, 'email_taken');
+  });
+
   test('is known to have left by other processes soon', async () => {
     const { id, email } = await newCustomer();
     const token = (await login(email, PASSWORD, pair[0])).body.accessToken as string;
@@ -662,6 +707,18 @@ describe('two API processes count together', () => {
     const refused = async () => (await login(email, 'guess', two)).status === 429;
     await eventually('the other process refuses', refused, 6, 1500);
     expectProblem(await login(email, PASSWORD, two), 429, 'rate_limited');
+  });
+
+  test('the passwords that a change tries, the new one too', async () => {
+    const { email } = await newCustomer();
+    const change = (password: string, newPassword: string) =>
+      pair[0].request('POST', '/v1/auth/password', { body: { email, password, newPassword } });
+    for (let tried = 2; tried < LOGINS_A_MINUTE; tried += 2)
+      expectProblem(await change('a guess', 'another guess'), 401, 'invalid_credentials');
+    const refused = await change('a guess', PASSWORD);
+    expectProblem(refused, 429, 'rate_limited');
+    expect(Number(refused.headers.get('retry-after'))).toBeGreaterThan(10);
+    expectProblem(await login(email, PASSWORD, pair[0]), 429, 'rate_limited');
   });
 
   test('and let callers in while Postgres does not answer them', async () => {

@@ -132,7 +132,7 @@ export async function openParts(name: string, options: PartsOptions): Promise<Pa
     {
       name: CARTS_WORKFLOW,
       everySeconds: options.CART_INTERVAL_SECONDS,
-      summary: 'Forgets expired carts, and reminds of forgotten ones',
+      summary: 'Unlocks ordered carts, forgets expired ones, and reminds of forgotten ones',
     },
   ];
   await Promise.all(recurring.map((one) => scheduleWorkflow(client, one, logger)));

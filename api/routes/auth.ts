@@ -48,6 +48,12 @@ const refreshToken = z.strictObject({ refreshToken: z.string().max(200) });
 const invalidCredentials = () =>
   new OrderPlatformError('invalid_credentials', 'The email or the password is wrong.');
 
+const accountDeleted = () =>
+  new OrderPlatformError(
+    'not_found',
+    'The account of this registration was deleted. To register anew, send another Idempotency-Key.',
+  );
+
 export interface AuthDeps {
   db: Db;
   tokens: AccessTokens;
@@ -95,15 +101,18 @@ export function authEndpoints({
     const passwordHash = await passwords.hash(password);
     const registered = await insertCustomer(db, { id, email, name, passwordHash });
     const known = registered ?? (key === undefined ? undefined : await registeredBefore(id, body));
-    if (!known) throw emailTaken();
+    if (!known) {
+      const isTaken = key === undefined || (await findUserByEmail(db, email)) !== undefined;
+      throw isTaken ? emailTaken() : accountDeleted();
+    }
     if (!registered) markReplayed(response);
     attempt.takeBack();
     return known;
   };
 
   /**
-   * The user with this email who has one of the passwords. Failed logins count by account and address together: nobody can
-   * lock another one out from elsewhere.
+   * The user with this email who has one of the passwords. Failed logins count by account and address together, one for
+   * each password that is tried: nobody can lock another one out from elsewhere.
    */
   const logIn = async (
     { email }: z.output<typeof credentials>,
@@ -114,7 +123,8 @@ export function authEndpoints({
     const user = await findUserByEmail(db, email);
     const account = `${email.trim().toLowerCase()} ${addressOf(request)}`;
     const attempt = await limitLogins(request, response, account);
-    for (const password of given) {
+    for (const [index, password] of given.entries()) {
+      if (index > 0) await attempt.countAgain();
       if ((await passwords.matches(user?.passwordHash, password)) && user) {
         attempt.forgive();
         return user;
@@ -150,7 +160,7 @@ export function authEndpoints({
           headers: { Location: 'Where it is', ETag: 'Its version' },
         },
       },
-      problems: ['email_taken', 'invalid_idempotency_key', 'idempotency_key_reused'],
+      problems: ['email_taken', 'not_found', 'invalid_idempotency_key', 'idempotency_key_reused'],
       async handle({ body, request, response }) {
         const registered = await passwords.inTurn(() => register(body, request, response));
         response
@@ -173,9 +183,12 @@ export function authEndpoints({
       problems: ['invalid_credentials', 'validation_failed', 'rate_limited'],
       async handle({ body, request, response }) {
         const user = await passwords.inTurn(() => logIn(body, [body.password], request, response));
-        await mergeVisitorsCart(db, user, request, response);
         const { token, ...stored } = newToken();
-        if (!(await openLogin(db, user, stored))) throw invalidCredentials();
+        // Both or neither: a login that cannot be opened, or whose cart cannot be merged now, is tried again as a whole.
+        await db.transaction().execute(async (trx) => {
+          if (!(await openLogin(trx, user, stored))) throw invalidCredentials();
+          await mergeVisitorsCart(trx, user, request, response);
+        });
         await sendTokens(response, user, token);
       },
     }),

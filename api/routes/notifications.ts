@@ -3,6 +3,7 @@ import type { Db } from '../../db/connect.ts';
 import { findNotification, listNotifications } from '../../db/notification-lists.ts';
 import {
   findAddressee,
+  isErased,
   queueNotification,
   replayNotification,
   replayNotifications as replayAll,
@@ -163,11 +164,12 @@ export function notificationEndpoints({ db, render, wakePump }: NotificationDeps
       bodyOptional: true,
       headers: keyed,
       answers: { 202: { description: 'It is queued again, with all attempts so far', body: notification } },
-      problems: ['not_found', 'already_sent', ...keyProblems],
+      problems: ['not_found', 'already_sent', 'invalid_transition', ...keyProblems],
       async handle({ params, body, caller, request, response }) {
-        await find(params.id, caller);
+        const found = await find(params.id, caller);
         await oncePerKey(db, usedKey(request, caller, body), response, async (trx) => {
           if (await replayNotification(trx, params.id)) return;
+          if (isErased(found) && found.status !== 'sent') throw cannotReplay(found);
           throw new OrderPlatformError('already_sent', 'What was sent is not sent again.');
         });
         wakePump();
@@ -176,3 +178,8 @@ export function notificationEndpoints({ db, render, wakePump }: NotificationDeps
     }),
   ];
 }
+
+const cannotReplay = ({ status }: Notification) =>
+  new OrderPlatformError('invalid_transition', 'It was erased with its customer, and is not sent any more.', {
+    extra: { currentStatus: status },
+  });
