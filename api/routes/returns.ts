@@ -19,11 +19,13 @@ import { createReturn, orderId, orderReturn, uuidId } from '../order-schemas.ts'
 import { readIfMatch, readPreferredWait } from '../preconditions.ts';
 import { actorOf, type Caller } from '../tokens.ts';
 import { commandProblems, ifMatch, MIN_WAIT_MS, prefer } from './orders.ts';
+import type { Logger } from 'pino';
 
 export interface ReturnDeps {
   db: Db;
   load: ReadOrder;
   sideflows: SideWorkflows;
+  logger: Logger;
 }
 
 const tag = 'Returns';
@@ -33,7 +35,7 @@ const aReturn = { description: 'The return', body: orderReturn };
 const keyed = { 'Idempotency-Key': { description: 'Optional: the same key counts once' } };
 const keyProblems = ['invalid_idempotency_key', 'idempotency_key_reused'] as const;
 
-export function returnEndpoints({ db, load, sideflows }: ReturnDeps): Endpoint[] {
+export function returnEndpoints({ db, load, sideflows, logger }: ReturnDeps): Endpoint[] {
   const find = async (id: string, caller: Caller): Promise<{ order: OrderRecord; found: Return }> => {
     const owner = await orderIdOf(db, 'returns', id);
     const order = owner === undefined ? undefined : await findOrderRecord(db, owner);
@@ -120,7 +122,10 @@ export function returnEndpoints({ db, load, sideflows }: ReturnDeps): Endpoint[]
           ),
         );
         const { found } = await find(returnId, caller);
-        await sideflows.startReturn(found, order.number);
+        // Where Temporal is away, the first command to the return starts it.
+        await sideflows
+          .startReturn(found, order.number)
+          .catch((error: unknown) => logger.warn({ err: error, returnId }, 'A return starts later'));
         response.status(201).location(`/v1/returns/${returnId}`).json(toReturn(found));
       },
     }),
