@@ -194,6 +194,22 @@ describe('the way of a return', () => {
     expect(await life.stockOf(sku)).toEqual({ onHand: 1, reserved: 0 });
   });
 
+  test('received while the company takes longer than the caller waits: 200, and the refund follows', async () => {
+    const order = await life.delivered(2);
+    const it = await requested(order, 2);
+    await life.advance(it.id, 'approve');
+    const held = await life.stack.db.transaction().execute(async (trx) => {
+      // The company cannot write its books.
+      await sql`
+        select from mock_company.payment_intents where id = ${await life.paymentId(order)} for update
+      `.execute(trx);
+      return await life.advance(it.id, 'receive', { prefer: 'wait=1' });
+    });
+    expect(held).toMatchObject({ status: 200, body: { status: 'received' } });
+    expect(await handleOf(it).result()).toBe('refunded');
+    await expectReturnedOnce(order, 2);
+  });
+
   test('of goods whose stock is deleted at this very moment: they are in stock again', async () => {
     const order = await life.delivered(2);
     const { sku } = order.lines[0]!;

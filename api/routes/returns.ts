@@ -61,9 +61,10 @@ export function returnEndpoints({ db, load, sideflows, logger }: ReturnDeps): En
     for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt += 1) {
       const outcome = await sideflows.advanceReturn(id, command, sent, waitMs);
       if (outcome === 'done') return;
-      if (outcome === 'undecided') break;
+      // The step is taken before its money has moved, which may be what took too long.
       const { order, found } = await find(id, caller);
       if (isRepeat(found) || (await wasTaken(db, order.id, commandId))) return;
+      if (outcome === 'undecided') break;
       if (isReturnFinal(found.status)) {
         throw new OrderPlatformError('invalid_transition', `A return that is ${found.status} has ended.`, {
           extra: { currentStatus: found.status },
