@@ -5895,6 +5895,8 @@ export interface operations {
             header?: {
                 /** @description Optional: the same key counts once */
                 "Idempotency-Key"?: string;
+                /** @description Only if the order is still at this version (its ETag) */
+                "If-Match"?: "*" | string;
                 /** @description `wait=<seconds>` (default 10, at most 30) or `respond-async` */
                 Prefer?: string;
             };
@@ -5918,7 +5920,7 @@ export interface operations {
                     "application/json": components["schemas"]["Return"];
                 };
             };
-            /** @description `invalid_idempotency_key`: The Idempotency-Key is not valid; `invalid_json`: The body is not JSON */
+            /** @description `invalid_header`: A header is not valid; `invalid_idempotency_key`: The Idempotency-Key is not valid; `invalid_json`: The body is not JSON */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -5956,6 +5958,15 @@ export interface operations {
             };
             /** @description `invalid_transition`: The order cannot do this now */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `version_conflict`: It has changed since you read it */
+            412: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -6025,6 +6036,8 @@ export interface operations {
             header?: {
                 /** @description Optional: the same key counts once */
                 "Idempotency-Key"?: string;
+                /** @description Only if the order is still at this version (its ETag) */
+                "If-Match"?: "*" | string;
                 /** @description `wait=<seconds>` (default 10, at most 30) or `respond-async` */
                 Prefer?: string;
             };
@@ -6048,7 +6061,7 @@ export interface operations {
                     "application/json": components["schemas"]["Return"];
                 };
             };
-            /** @description `invalid_idempotency_key`: The Idempotency-Key is not valid; `invalid_json`: The body is not JSON */
+            /** @description `invalid_header`: A header is not valid; `invalid_idempotency_key`: The Idempotency-Key is not valid; `invalid_json`: The body is not JSON */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -6086,6 +6099,15 @@ export interface operations {
             };
             /** @description `invalid_transition`: The order cannot do this now */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `version_conflict`: It has changed since you read it */
+            412: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -6155,6 +6177,8 @@ export interface operations {
             header?: {
                 /** @description Optional: the same key counts once */
                 "Idempotency-Key"?: string;
+                /** @description Only if the order is still at this version (its ETag) */
+                "If-Match"?: "*" | string;
                 /** @description `wait=<seconds>` (default 10, at most 30) or `respond-async` */
                 Prefer?: string;
             };
@@ -6178,7 +6202,7 @@ export interface operations {
                     "application/json": components["schemas"]["Return"];
                 };
             };
-            /** @description `invalid_idempotency_key`: The Idempotency-Key is not valid; `invalid_json`: The body is not JSON */
+            /** @description `invalid_header`: A header is not valid; `invalid_idempotency_key`: The Idempotency-Key is not valid; `invalid_json`: The body is not JSON */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -6216,6 +6240,15 @@ export interface operations {
             };
             /** @description `invalid_transition`: The order cannot do this now */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `version_conflict`: It has changed since you read it */
+            412: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -12,6 +12,7 @@ import {
   RETURN_TRANSITIONS,
   type ReturnCommand,
 } from '../../domain/returns.ts';
+import type { Sent } from '../../workflows/messages.ts';
 import { EVERYBODY, type Endpoint, endpoint, STAFF } from '../endpoint.ts';
 import { onceById } from '../idempotent.ts';
 import { mayRead, type ReadOrder } from '../order-reader.ts';
@@ -50,20 +51,19 @@ export function returnEndpoints({ db, load, sideflows, logger }: ReturnDeps): En
   const advance = async (
     id: string,
     command: ReturnCommand,
+    sent: Sent & { commandId: string },
     caller: Caller,
-    commandId: string,
     waitMs: number,
   ) => {
     const isRepeat = ({ status }: Return) =>
       status === RETURN_TRANSITIONS[command].to || (command === 'receive' && status === 'refunded');
     if (isRepeat((await find(id, caller)).found)) return;
-    const sent = { by: actorOf(caller), commandId };
     for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt += 1) {
       const outcome = await sideflows.advanceReturn(id, command, sent, waitMs);
       if (outcome === 'done') return;
       // The step is taken before its money has moved, which may be what took too long.
       const { order, found } = await find(id, caller);
-      if (isRepeat(found) || (await wasTaken(db, order.id, commandId))) return;
+      if (isRepeat(found) || (await wasTaken(db, order.id, sent.commandId))) return;
       if (outcome === 'undecided') break;
       if (isReturnFinal(found.status)) {
         throw new OrderPlatformError('invalid_transition', `A return that is ${found.status} has ended.`, {
@@ -85,14 +85,16 @@ export function returnEndpoints({ db, load, sideflows, logger }: ReturnDeps): En
       params: uuidId,
       body: z.strictObject({}),
       bodyOptional: true,
-      headers: { ...keyed, ...prefer },
+      headers: { ...keyed, ...ifMatch, ...prefer },
       answers: { 200: aReturn },
-      problems: ['not_found', 'invalid_transition', ...keyProblems],
+      problems: [...commandProblems, ...keyProblems],
       async handle({ params, body, caller, request, response }) {
+        const expectedVersion = readIfMatch(request);
         const waitMs = Math.max(readPreferredWait(request), MIN_WAIT_MS);
         await find(params.id, caller);
+        const wish = { by: actorOf(caller), ...(expectedVersion !== undefined && { expectedVersion }) };
         await onceById(db, { request, response, caller, body }, (commandId) =>
-          advance(params.id, command, caller, commandId, waitMs),
+          advance(params.id, command, { ...wish, commandId }, caller, waitMs),
         );
         response.json(toReturn((await find(params.id, caller)).found));
       },
