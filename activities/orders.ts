@@ -183,11 +183,12 @@ export const createOrderActivities = (deps: OrderActivityDeps, { follow, perform
       command: ReturnCommand,
       by: string,
       commandId?: string,
+      expectedVersion?: number,
     ) =>
       perform(
         orderId,
         (order) => advanceReturn(order, { returnId, command, commandId, by, at: now() }),
-        undefined,
+        expectedVersion,
         commandId,
       ),
   };

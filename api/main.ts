@@ -147,7 +147,7 @@ const app = createServer({
     orders: { db, load, place, commands },
     shipments: { db, load, commands, readWebhook: companies.readCarrierWebhook, logger },
     payments: { db, load, commands, sideflows, readWebhook: companies.readPaymentWebhook, logger },
-    returns: { db, load, sideflows },
+    returns: { db, load, sideflows, logger },
     inventory: { db },
     products: { db, search },
     imports: { db, sideflows, logger },

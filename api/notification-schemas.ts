@@ -51,6 +51,11 @@ export const sendNotification = z
     ];
     for (const problem of problems) context.addIssue(problem);
   })
+  // In the order of the template: what is sent in another order is the same request.
+  .transform((message) => ({
+    ...message,
+    variables: templateOf(message.template).variables.parse(message.variables),
+  }))
   .meta({ id: 'SendNotification' });
 
 /** What a schema has against a part of a body, as problems of the whole. */

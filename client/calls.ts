@@ -11,6 +11,8 @@ import { ApplicationFailure, type UpdateDefinition } from '@temporalio/common';
 import { type FieldError, isErrorCode, OrderPlatformError } from '../domain/errors.ts';
 
 export const RPC_DEADLINE_MS = 8_000;
+/** What a request made goes on without its workflow, where that does not start in this time. */
+export const START_DEADLINE_MS = 4_000;
 const NOT_FOUND = 5;
 const FAILED_PRECONDITION = 9;
 const DROPPED_RETRY_MS = 20;
@@ -20,6 +22,13 @@ const UNAVAILABLE = new Set([1, 4, 8, 14]);
 
 /** Temporal is not called at all for now, because it has failed too often. */
 export class TemporalLeftAlone extends Error {}
+
+/** Leaves Temporal alone for a while when it fails too often. */
+export interface TemporalCircuit {
+  /** Throws `TemporalLeftAlone` without calling. */
+  run<T>(call: () => Promise<T>): Promise<T>;
+  isClosed(): boolean;
+}
 
 /** Whether an error says that Temporal cannot be reached or does not answer now. */
 export function isTemporalUnavailable(error: unknown): boolean {

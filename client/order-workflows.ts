@@ -27,23 +27,20 @@ import {
   shipUpdate,
   TASK_QUEUE,
 } from '../workflows/messages.ts';
-import { isNotFound, RPC_DEADLINE_MS, TemporalLeftAlone, tryUpdate } from './calls.ts';
+import {
+  isNotFound,
+  RPC_DEADLINE_MS,
+  START_DEADLINE_MS,
+  type TemporalCircuit,
+  TemporalLeftAlone,
+  tryUpdate,
+} from './calls.ts';
 import { detailsOf, summaryOf } from './descriptions.ts';
 
 /** Right after they are registered Temporal does not know search attributes yet; later it may. */
 const SEARCH_ATTRIBUTES_RETRY_MS = 30_000;
 const INVALID_ARGUMENT = 3;
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
-
-/** An order whose workflow does not start in that time is taken without it. */
-const START_DEADLINE_MS = 4_000;
-
-/** Leaves Temporal alone for a while when it fails too often. */
-export interface TemporalCircuit {
-  /** Throws `TemporalLeftAlone` without calling. */
-  run<T>(call: () => Promise<T>): Promise<T>;
-  isClosed(): boolean;
-}
 
 /** What the API and the reconciling ask of the workflows of orders. */
 export interface OrderWorkflows {

@@ -21,7 +21,7 @@ import {
   WEBHOOK_WORKFLOW,
   webhookWorkflowId,
 } from '../workflows/messages.ts';
-import { RPC_DEADLINE_MS, tryUpdate } from './calls.ts';
+import { RPC_DEADLINE_MS, START_DEADLINE_MS, type TemporalCircuit, tryUpdate } from './calls.ts';
 
 /** The workflow ID of what moves the money of one payment after, or beside, the order's own workflow. */
 const refundWorkflowId = (paymentId: string): string => `refund-${paymentId}`;
@@ -49,11 +49,13 @@ export interface SideWorkflows {
   ): Promise<'done' | 'closed' | 'undecided'>;
 }
 
-export function createSideWorkflows(client: Client): SideWorkflows {
+export function createSideWorkflows(client: Client, circuit: TemporalCircuit): SideWorkflows {
   const start = async (type: string, options: Omit<WorkflowStartOptions, 'taskQueue'>): Promise<boolean> => {
     try {
-      await client.withDeadline(Date.now() + RPC_DEADLINE_MS, () =>
-        client.workflow.start(type, { taskQueue: TASK_QUEUE, ...options }),
+      await circuit.run(() =>
+        client.withDeadline(Date.now() + START_DEADLINE_MS, () =>
+          client.workflow.start(type, { taskQueue: TASK_QUEUE, ...options }),
+        ),
       );
       return true;
     } catch (error) {

@@ -5904,6 +5904,8 @@ export interface operations {
             header?: {
                 /** @description Optional: the same key counts once */
                 "Idempotency-Key"?: string;
+                /** @description Only if the order is still at this version (its ETag) */
+                "If-Match"?: "*" | string;
                 /** @description `wait=<seconds>` (default 10, at most 30) or `respond-async` */
                 Prefer?: string;
             };
@@ -5927,7 +5929,7 @@ export interface operations {
                     "application/json": components["schemas"]["Return"];
                 };
             };
-            /** @description `invalid_idempotency_key`: The Idempotency-Key is not valid; `invalid_json`: The body is not JSON */
+            /** @description `invalid_header`: A header is not valid; `invalid_idempotency_key`: The Idempotency-Key is not valid; `invalid_json`: The body is not JSON */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -5965,6 +5967,15 @@ export interface operations {
             };
             /** @description `invalid_transition`: The order cannot do this now */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `version_conflict`: It has changed since you read it */
+            412: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -6034,6 +6045,8 @@ export interface operations {
             header?: {
                 /** @description Optional: the same key counts once */
                 "Idempotency-Key"?: string;
+                /** @description Only if the order is still at this version (its ETag) */
+                "If-Match"?: "*" | string;
                 /** @description `wait=<seconds>` (default 10, at most 30) or `respond-async` */
                 Prefer?: string;
             };
@@ -6057,7 +6070,7 @@ export interface operations {
                     "application/json": components["schemas"]["Return"];
                 };
             };
-            /** @description `invalid_idempotency_key`: The Idempotency-Key is not valid; `invalid_json`: The body is not JSON */
+            /** @description `invalid_header`: A header is not valid; `invalid_idempotency_key`: The Idempotency-Key is not valid; `invalid_json`: The body is not JSON */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -6095,6 +6108,15 @@ export interface operations {
             };
             /** @description `invalid_transition`: The order cannot do this now */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `version_conflict`: It has changed since you read it */
+            412: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -6164,6 +6186,8 @@ export interface operations {
             header?: {
                 /** @description Optional: the same key counts once */
                 "Idempotency-Key"?: string;
+                /** @description Only if the order is still at this version (its ETag) */
+                "If-Match"?: "*" | string;
                 /** @description `wait=<seconds>` (default 10, at most 30) or `respond-async` */
                 Prefer?: string;
             };
@@ -6187,7 +6211,7 @@ export interface operations {
                     "application/json": components["schemas"]["Return"];
                 };
             };
-            /** @description `invalid_idempotency_key`: The Idempotency-Key is not valid; `invalid_json`: The body is not JSON */
+            /** @description `invalid_header`: A header is not valid; `invalid_idempotency_key`: The Idempotency-Key is not valid; `invalid_json`: The body is not JSON */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -6225,6 +6249,15 @@ export interface operations {
             };
             /** @description `invalid_transition`: The order cannot do this now */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `version_conflict`: It has changed since you read it */
+            412: {
                 headers: {
                     [name: string]: unknown;
                 };

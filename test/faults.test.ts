@@ -304,6 +304,50 @@ test('Temporal does not answer any more: orders are placed all the same, soon wi
   }
 });
 
+test('Temporal does not answer: refunds and returns are made, once, and soon without asking it', async () => {
+  const sku = await newStock('MADE-WITHOUT');
+  const staff = await api.login('staff@example.com');
+  const post = (path: string, body: object = {}, key: string = randomUUID()) =>
+    api.request('POST', path, { token: staff, body, headers: { 'idempotency-key': key } });
+  const { id, lines } = await settle({ key: randomUUID(), sku });
+  const shipped = await post(`/v1/orders/${id}/shipments`, { carrier: 'UPS' });
+  expect((await post(`/v1/shipments/${shipped.body.id}/deliver`)).status).toBe(200);
+  const refund = (key: string) => post(`/v1/orders/${id}/refunds`, { amount: 100, reason: 'a scratch' }, key);
+  const askBack = (key: string) =>
+    post(`/v1/orders/${id}/returns`, { lines: [{ lineId: lines[0]!.id, quantity: 1 }], reason: 'big' }, key);
+
+  const keys = Array.from({ length: 5 }, () => randomUUID());
+  const [later, back] = [randomUUID(), randomUUID()];
+  process.kill(temporal.pid, 'SIGSTOP');
+  try {
+    const [returned, ...refunds] = await Promise.all([askBack(back), ...keys.map(refund)]);
+    expect(returned).toMatchObject({ status: 201, body: { status: 'requested' } });
+    for (const made of refunds) expect(made).toMatchObject({ status: 201, body: { status: 'pending' } });
+    expect(await metric('holdfast_circuit_open{company="temporal"}')).toBeGreaterThan(0);
+    const began = Date.now();
+    expect(await refund(later)).toMatchObject({ status: 201, body: { status: 'pending' } });
+    expect(await askBack(back)).toMatchObject({ status: 201, body: returned.body });
+    expect(Date.now() - began).toBeLessThan(2_000);
+    process.kill(temporal.pid, 'SIGCONT');
+    await isReady();
+    const isPaid = async (key: string) => (await refund(key)).body.status === 'succeeded';
+    await Promise.all([...keys, later].map((key) => eventually('the refund is paid', () => isPaid(key))));
+    for (const [command, status] of [
+      ['approve', 'approved'],
+      ['receive', 'refunded'],
+    ]) {
+      const answer = await post(`/v1/returns/${returned.body.id}/${command}`);
+      expect(answer).toMatchObject({ status: 200, body: { status } });
+    }
+    const { body } = await api.request('GET', `/v1/orders/${id}/payments`, { token });
+    const given = body.data.filter(({ type }: { type: string }) => type === 'refund');
+    expect(given.map(({ amount }: { amount: number }) => amount)).toEqual([...Array(6).fill(100), 400]);
+    await expectMoneyAddsUp(stack.db);
+  } finally {
+    process.kill(temporal.pid, 'SIGCONT');
+  }
+});
+
 test('the API dies between placing orders and starting their workflows: those start all the same, unasked', async () => {
   const sku = await newStock('START-LOST');
   const attempts = Array.from({ length: 3 }, () => ({ key: randomUUID(), sku }));

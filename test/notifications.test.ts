@@ -311,6 +311,20 @@ describe('a message that the staff sends', () => {
     expectProblem(await send(note('other@example.com'), headers), 422, 'idempotency_key_reused');
   });
 
+  test('with a key is the same in whatever order its variables are written', async () => {
+    const headers = { 'idempotency-key': randomUUID() };
+    const remind = (variables: object) =>
+      send(note('ordered@example.com', { template: 'cart-reminder', variables }), headers);
+    const items = [{ name: 'A mouse', quantity: 2, total: 5998 }];
+    const first = await remind({ name: 'John', items, currency: 'USD', total: 5998 });
+    const turned = [{ total: 5998, name: 'A mouse', quantity: 2 }];
+    const again = await remind({ total: 5998, items: turned, currency: 'USD', name: 'John' });
+    expect(again).toMatchObject({ status: 202, body: { id: first.body.id } });
+    expect(again.headers.get('idempotent-replayed')).toBe('true');
+    const other = await remind({ name: 'John', items, currency: 'USD', total: 1 });
+    expectProblem(other, 422, 'idempotency_key_reused');
+  });
+
   const bad: [string, object, string][] = [
     ['an unknown channel', note('a@example.com', { channel: 'fax' }), '/channel'],
     ['an unknown template', note('a@example.com', { template: 'order-lost' }), '/template'],

@@ -161,6 +161,26 @@ describe('the way of a return', () => {
     await expectReturnedOnce(order, 1);
   });
 
+  test('If-Match is the version of the order: an older one is 412 and changes nothing, a repeat is 200', async () => {
+    const order = await life.delivered(2);
+    const it = await requested(order);
+    const stale = { 'if-match': `"${order.version}"` };
+    const now = async () => ({ 'if-match': `"${(await life.read(order)).version}"` });
+    for (const command of ['approve', 'reject'] as const) {
+      expectProblem(await life.advance(it.id, command, stale), 412, 'version_conflict');
+      expectProblem(await life.advance(it.id, command, { 'if-match': '3' }), 400, 'invalid_header');
+    }
+    expect(await find(it)).toEqual(it);
+    const headers = { ...(await now()), 'idempotency-key': 'approve at a version' };
+    expect(await life.advance(it.id, 'approve', headers)).toMatchObject({ status: 200 });
+    expect(await life.advance(it.id, 'approve', headers)).toMatchObject({ status: 200 });
+    expect(await life.advance(it.id, 'approve', stale)).toMatchObject({ status: 200 });
+    expectProblem(await life.advance(it.id, 'receive', stale), 412, 'version_conflict');
+    expect((await find(it)).status).toBe('approved');
+    expect(await life.advance(it.id, 'receive', await now())).toMatchObject({ status: 200 });
+    await expectReturnedOnce(order, 1);
+  });
+
   test('of goods that cost nothing: refunded at once, without money', async () => {
     const order = await life.delivered(1, { price: 0 });
     const it = await requested(order);
@@ -192,6 +212,22 @@ describe('the way of a return', () => {
     expect(deleted.status).toBe(204);
     await accept(await requested(order));
     expect(await life.stockOf(sku)).toEqual({ onHand: 1, reserved: 0 });
+  });
+
+  test('received while the company takes longer than the caller waits: 200, and the refund follows', async () => {
+    const order = await life.delivered(2);
+    const it = await requested(order, 2);
+    await life.advance(it.id, 'approve');
+    const held = await life.stack.db.transaction().execute(async (trx) => {
+      // The company cannot write its books.
+      await sql`
+        select from mock_company.payment_intents where id = ${await life.paymentId(order)} for update
+      `.execute(trx);
+      return await life.advance(it.id, 'receive', { prefer: 'wait=1' });
+    });
+    expect(held).toMatchObject({ status: 200, body: { status: 'received' } });
+    expect(await handleOf(it).result()).toBe('refunded');
+    await expectReturnedOnce(order, 2);
   });
 
   test('of goods whose stock is deleted at this very moment: they are in stock again', async () => {

@@ -11,12 +11,8 @@ import { setStockManager } from '../db/inventory.ts';
 import { mockPushBooks, mockSmsBooks } from '../db/mock-messages.ts';
 import { createPlacementQueue, type PlaceOrder } from '../db/placement-queue.ts';
 import { createSideWorkflows, type SideWorkflows } from '../client/side-workflows.ts';
-import { isTemporalUnavailable, TemporalLeftAlone } from '../client/calls.ts';
-import {
-  createOrderWorkflows,
-  type OrderWorkflows,
-  type TemporalCircuit,
-} from '../client/order-workflows.ts';
+import { isTemporalUnavailable, type TemporalCircuit, TemporalLeftAlone } from '../client/calls.ts';
+import { createOrderWorkflows, type OrderWorkflows } from '../client/order-workflows.ts';
 import type { RenderMessage } from '../domain/notifications.ts';
 import type { Order } from '../domain/order.ts';
 import type { Mailer } from '../providers/mail/mailer.ts';
@@ -122,7 +118,7 @@ export async function openParts(name: string, options: PartsOptions): Promise<Pa
   const eager = options.eager && options.WORKER_BUILD_ID === undefined;
   const circuit = temporalCircuit((state) => noteCircuit('temporal', state));
   const workflows = createOrderWorkflows({ client, logger, eager, circuit });
-  const sideflows = createSideWorkflows(client);
+  const sideflows = createSideWorkflows(client, circuit);
   const recurring = [
     {
       name: RECONCILE_WORKFLOW,

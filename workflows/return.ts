@@ -25,10 +25,11 @@ export async function orderReturn({ orderId, returnId, status: begun }: ReturnIn
 
   const advance = async (command: ReturnCommand, sent?: unknown): Promise<ReturnStatus> =>
     await CancellationScope.nonCancellable(async () => {
-      const { by, commandId } = (sent ?? {}) as Sent;
+      const { by, commandId, expectedVersion } = (sent ?? {}) as Sent;
       const actor = typeof by === 'string' ? by : 'temporal-update';
       const once = typeof commandId === 'string' ? commandId : undefined;
-      const answer = await quickly.advanceReturn(orderId, returnId, command, actor, once);
+      const version = Number.isInteger(expectedVersion) ? expectedVersion : undefined;
+      const answer = await quickly.advanceReturn(orderId, returnId, command, actor, once, version);
       if (!('refused' in answer)) {
         let result = readResult(answer);
         while (result.unsettled) result = await patiently.settlePayments(orderId);

@@ -92,8 +92,13 @@ export function paymentEndpoints({
           ),
         );
         const waitMs = readPreferredWait(request);
-        await sideflows.startRefund(order.id, refundId);
-        if (waitMs > 0) await sideflows.awaitRefund(refundId, waitMs);
+        try {
+          await sideflows.startRefund(order.id, refundId);
+          if (waitMs > 0) await sideflows.awaitRefund(refundId, waitMs);
+        } catch (error) {
+          // Where Temporal is away, reconciling starts it later.
+          logger.warn({ err: error, refundId }, 'A refund starts later');
+        }
         response.status(201).json((await paymentsOf(order.id)).find(({ id }) => id === refundId));
       },
     }),

@@ -12,6 +12,7 @@ import {
   RETURN_TRANSITIONS,
   type ReturnCommand,
 } from '../../domain/returns.ts';
+import type { Sent } from '../../workflows/messages.ts';
 import { EVERYBODY, type Endpoint, endpoint, STAFF } from '../endpoint.ts';
 import { onceById } from '../idempotent.ts';
 import { mayRead, type ReadOrder } from '../order-reader.ts';
@@ -19,11 +20,13 @@ import { createReturn, orderId, orderReturn, uuidId } from '../order-schemas.ts'
 import { expectedVersionOf, readPreferredWait } from '../preconditions.ts';
 import { actorOf, type Caller } from '../tokens.ts';
 import { commandProblems, ifMatch, MIN_WAIT_MS, prefer } from './orders.ts';
+import type { Logger } from 'pino';
 
 export interface ReturnDeps {
   db: Db;
   load: ReadOrder;
   sideflows: SideWorkflows;
+  logger: Logger;
 }
 
 const tag = 'Returns';
@@ -33,7 +36,7 @@ const aReturn = { description: 'The return', body: orderReturn };
 const keyed = { 'Idempotency-Key': { description: 'Optional: the same key counts once' } };
 const keyProblems = ['invalid_idempotency_key', 'idempotency_key_reused'] as const;
 
-export function returnEndpoints({ db, load, sideflows }: ReturnDeps): Endpoint[] {
+export function returnEndpoints({ db, load, sideflows, logger }: ReturnDeps): Endpoint[] {
   const find = async (id: string, caller: Caller): Promise<{ order: OrderRecord; found: Return }> => {
     const owner = await orderIdOf(db, 'returns', id);
     const order = owner === undefined ? undefined : await findOrderRecord(db, owner);
@@ -48,20 +51,20 @@ export function returnEndpoints({ db, load, sideflows }: ReturnDeps): Endpoint[]
   const advance = async (
     id: string,
     command: ReturnCommand,
+    sent: Sent & { commandId: string },
     caller: Caller,
-    commandId: string,
     waitMs: number,
   ) => {
     const isRepeat = ({ status }: Return) =>
       status === RETURN_TRANSITIONS[command].to || (command === 'receive' && status === 'refunded');
     if (isRepeat((await find(id, caller)).found)) return;
-    const sent = { by: actorOf(caller), commandId };
     for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt += 1) {
       const outcome = await sideflows.advanceReturn(id, command, sent, waitMs);
       if (outcome === 'done') return;
-      if (outcome === 'undecided') break;
+      // The step is taken before its money has moved, which may be what took too long.
       const { order, found } = await find(id, caller);
-      if (isRepeat(found) || (await wasTaken(db, order.id, commandId))) return;
+      if (isRepeat(found) || (await wasTaken(db, order.id, sent.commandId))) return;
+      if (outcome === 'undecided') break;
       if (isReturnFinal(found.status)) {
         throw new OrderPlatformError('invalid_transition', `A return that is ${found.status} has ended.`, {
           extra: { currentStatus: found.status },
@@ -82,14 +85,16 @@ export function returnEndpoints({ db, load, sideflows }: ReturnDeps): Endpoint[]
       params: uuidId,
       body: z.strictObject({}),
       bodyOptional: true,
-      headers: { ...keyed, ...prefer },
+      headers: { ...keyed, ...ifMatch, ...prefer },
       answers: { 200: aReturn },
-      problems: ['not_found', 'invalid_transition', ...keyProblems],
+      problems: [...commandProblems, ...keyProblems],
       async handle({ params, body, caller, request, response }) {
+        const expectedVersion = readIfMatch(request);
         const waitMs = Math.max(readPreferredWait(request), MIN_WAIT_MS);
         await find(params.id, caller);
+        const wish = { by: actorOf(caller), ...(expectedVersion !== undefined && { expectedVersion }) };
         await onceById(db, { request, response, caller, body }, (commandId) =>
-          advance(params.id, command, caller, commandId, waitMs),
+          advance(params.id, command, { ...wish, commandId }, caller, waitMs),
         );
         response.json(toReturn((await find(params.id, caller)).found));
       },
@@ -120,7 +125,10 @@ export function returnEndpoints({ db, load, sideflows }: ReturnDeps): Endpoint[]
           ),
         );
         const { found } = await find(returnId, caller);
-        await sideflows.startReturn(found, order.number);
+        // Where Temporal is away, the first command to the return starts it.
+        await sideflows
+          .startReturn(found, order.number)
+          .catch((error: unknown) => logger.warn({ err: error, returnId }, 'A return starts later'));
         response.status(201).location(`/v1/returns/${returnId}`).json(toReturn(found));
       },
     }),
