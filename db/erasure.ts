@@ -4,7 +4,7 @@ import type { Db, Trx } from './connect.ts';
 import { assertVersion } from './customers.ts';
 
 /** What stands where a person's data stood. */
-const ERASED = '(deleted)';
+export const ERASED = '(deleted)';
 /** How many orders, notifications and pushes one pass erases. */
 const BATCH = 1000;
 /** For so long after a deletion something that was under way may still leave a trace. */

@@ -1,6 +1,7 @@
 import { sql } from 'kysely';
 import type { Channel } from '../domain/notifications.ts';
 import type { Db } from './connect.ts';
+import { ERASED } from './erasure.ts';
 
 interface Addressee {
   customerId: string | null;
@@ -107,7 +108,6 @@ const asNew = sql`
   status = 'queued', due_at = now(), past_attempts = jsonb_array_length(attempts)
 `;
 
-/** What stands for the recipient of a message that was erased with its customer. */
-const ERASED = '(deleted)';
 const notErased = sql`recipient <> ${sql.lit(ERASED)}`;
+/** Whether a message was erased with its customer. */
 export const isErased = ({ recipient }: { recipient: string }): boolean => recipient === ERASED;

@@ -3,7 +3,7 @@ import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { takeStep } from '../db/order-steps.ts';
-import { cancel } from '../domain/cancelling.ts';
+import { cancel as decideToCancel } from '../domain/cancelling.ts';
 import type { Order } from '../domain/order.ts';
 import { type Answer, orderOf } from './harness/http.ts';
 import { expectMoneyAddsUp, expectStockAddsUp } from './harness/invariants.ts';
@@ -509,7 +509,9 @@ describe('a workflow that has missed a cancellation', () => {
     const order = await place();
     const at = new Date().toISOString();
     // As the API does while Temporal is away.
-    await takeStep(stack.db, order.id, (record) => cancel(record, { reason: 'unheard', by: 'test', at }));
+    await takeStep(stack.db, order.id, (record) =>
+      decideToCancel(record, { reason: 'unheard', by: 'test', at }),
+    );
     const shipped = await stack.api.request('POST', `/v1/orders/${order.id}/shipments`, {
       token: stack.tokens.staff,
       body: { carrier: 'UPS' },

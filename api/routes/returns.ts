@@ -89,9 +89,9 @@ export function returnEndpoints({ db, load, sideflows, logger }: ReturnDeps): En
       answers: { 200: aReturn },
       problems: [...commandProblems, ...keyProblems],
       async handle({ params, body, caller, request, response }) {
-        const expectedVersion = readIfMatch(request);
         const waitMs = Math.max(readPreferredWait(request), MIN_WAIT_MS);
-        await find(params.id, caller);
+        const { order } = await find(params.id, caller);
+        const expectedVersion = expectedVersionOf(request, order.version);
         const wish = { by: actorOf(caller), ...(expectedVersion !== undefined && { expectedVersion }) };
         await onceById(db, { request, response, caller, body }, (commandId) =>
           advance(params.id, command, { ...wish, commandId }, caller, waitMs),
