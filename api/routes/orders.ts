@@ -18,6 +18,7 @@ import type { PlaceOrder } from '../placing.ts';
 import {
   etagOf,
   markReplayed,
+  readIdempotencyKey,
   readIfMatch,
   readPreferredWait,
   requireIdempotencyKey,
@@ -90,9 +91,10 @@ export function orderEndpoints({ db, load, place, commands }: OrderDeps): Endpoi
     caller: Caller,
     body: { reason?: string | undefined; lines?: LineUnits[] | undefined } = {},
   ) => {
-    const used = request.method === 'POST' ? usedKey(request, caller, body) : undefined;
+    if (request.method === 'POST') readIdempotencyKey(request);
     const expectedVersion = readIfMatch(request);
     const before = await load(idOrNumber, caller);
+    const used = request.method === 'POST' ? usedKey(request, caller, body, before.id) : undefined;
     if (await wasDoneBefore(db, used, response)) return sendOrder(response, before);
 
     const { reason, lines } = body;
