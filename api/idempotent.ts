@@ -6,16 +6,31 @@ import type { Request, Response } from 'express';
 import { markReplayed, readIdempotencyKey, requestHashOf } from './preconditions.ts';
 import type { Caller } from './tokens.ts';
 
-/** The Idempotency-Key of a POST with its scope, or undefined where the caller sent none. */
-export function usedKey(request: Request, caller: Pick<Caller, 'id'>, body: unknown): UsedKey | undefined {
+/**
+ * The Idempotency-Key of a POST with its scope, or undefined where the caller sent none. An order, which may be named by
+ * its number, is told by `orderId`.
+ */
+export function usedKey(
+  request: Request,
+  caller: Pick<Caller, 'id'>,
+  body: unknown,
+  orderId?: string,
+): UsedKey | undefined {
   const key = readIdempotencyKey(request);
   if (key === undefined) return undefined;
   return {
     caller: caller.id,
-    route: `${request.method} ${decodeURIComponent(request.path)}`,
+    route: routeOf(request, orderId),
     key,
     requestHash: requestHashOf(body),
   };
+}
+
+/** The same for every way to name the thing that the path is about. */
+function routeOf({ method, path, params: { id } }: Request, orderId?: string): string {
+  const named = decodeURIComponent(path);
+  if (typeof id !== 'string') return `${method} ${named}`;
+  return `${method} ${named.replace(`/${id}`, `/${orderId ?? id.toLowerCase()}`)}`;
 }
 
 /**
@@ -49,10 +64,11 @@ export async function onceById(
     response,
     caller,
     body,
-  }: { request: Request; response: Response; caller: Caller; body: unknown },
+    orderId,
+  }: { request: Request; response: Response; caller: Caller; body: unknown; orderId?: string },
   effect: (id: string) => Promise<unknown>,
 ): Promise<string> {
-  const used = usedKey(request, caller, body);
+  const used = usedKey(request, caller, body, orderId);
   const id = used ? commandIdFor(used.caller, used.route, used.key) : randomUUID();
   if (await wasDoneBefore(db, used, response)) return id;
   await effect(id);

@@ -210,6 +210,8 @@ describe('fulfilment', () => {
       expect(again).toMatchObject({ status: 201, body: { id: answers[0]!.body.id } });
       expect(again.headers.get('idempotent-replayed')).toBe('true');
       expectProblem(await life.ship(order, { carrier: 'DHL', lines }, key), 422, 'idempotency_key_reused');
+      const named = await life.ship({ ...order, id: order.number }, { lines }, key);
+      expect(named).toMatchObject({ status: 201, body: { id: again.body.id } });
       expect(await life.read(order)).toMatchObject({
         shipments: [{ lines }],
         lines: [{ shippedQuantity: 2 }],
@@ -624,6 +626,8 @@ describe('fulfilment', () => {
       const key = { 'idempotency-key': 'cancel one' };
       const answers = await times(5, () => life.cancel(order, { lines }, key));
       expect(statusesOf(answers)).toEqual(Array(5).fill(200));
+      const named = await life.cancel({ ...order, id: order.number }, { lines }, key);
+      expect(named.headers.get('idempotent-replayed')).toBe('true');
       expect(await life.read(order)).toMatchObject({
         status: 'confirmed',
         lines: [{ cancelledQuantity: 1 }],

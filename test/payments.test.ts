@@ -801,6 +801,11 @@ describe('payments', () => {
       expect(await life.moved(order, 'refund')).toEqual([1000]);
       const another = await life.delivered(1);
       expect((await life.refund(another, { amount: 1000 }, key)).status).toBe(201);
+      for (const id of [order.number, order.number.toLowerCase(), order.id.toUpperCase()]) {
+        const named = await life.refund({ ...order, id }, { amount: 1000 }, key);
+        expect(named).toMatchObject({ status: 201, body: { id: again.body.id } });
+      }
+      expect(await life.moved(order, 'refund')).toEqual([1000]);
     });
 
     test('before anything is captured: 409', async () => {

@@ -362,7 +362,13 @@ describe('what may be returned', () => {
     expect(again).toMatchObject({ status: 201, body: answers[0]!.body });
     expect(again.headers.get('idempotent-replayed')).toBe('true');
     expectProblem(await life.requestReturn(order, 1, { headers }), 422, 'idempotency_key_reused');
-    await accept(again.body);
+    const named = await life.requestReturn({ ...order, id: order.number }, 2, { headers });
+    expect(named).toMatchObject({ status: 201, body: again.body });
+    const capitals = again.body.id.toUpperCase();
+    expect((await life.advance(again.body.id, 'approve', headers)).status).toBe(200);
+    const approved = await life.advance(capitals, 'approve', headers);
+    expect(approved.headers.get('idempotent-replayed')).toBe('true');
+    expect((await life.advance(capitals, 'receive')).status).toBe(200);
     expect((await life.requestReturn(order, 2, { headers })).body.status).toBe('refunded');
     await expectReturnedOnce(order, 2);
   });

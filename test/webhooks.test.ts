@@ -1,5 +1,7 @@
 import { randomUUID } from 'node:crypto';
+import { once } from 'node:events';
 import type { ServerResponse } from 'node:http';
+import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { sql } from 'kysely';
 import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -9,6 +11,9 @@ import { expectProblem } from './harness/problems.ts';
 import { isSignedWith } from './harness/receiver.ts';
 import { eventually } from './harness/wait.ts';
 import { type Endpoint, WebhookPlatform } from './harness/webhooks.ts';
+
+/** The type of the record that every TLS connection begins with (RFC 8446, section 5.1). */
+const TLS_HANDSHAKE = 22;
 
 let platform: WebhookPlatform;
 beforeAll(async () => {
@@ -229,6 +234,22 @@ describe('webhooks', () => {
     const { attempts } = await platform.untilStatus((await platform.sendTest(from)).id, 'failed');
     expect(attempts[0]).toMatchObject({ status: 307, error: 'Redirects are not followed' });
     expect(platform.receiver.received(to.path)).toEqual([]);
+  });
+
+  test('go over TLS however the URL writes https', async () => {
+    const server = createServer().listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const { port } = server.address() as AddressInfo;
+    const { id } = await platform.addQuietEndpoint();
+    const url = `HTTPS://127.0.0.1:${port}/`;
+    expect(await platform.ask('PATCH', `webhook-endpoints/${id}`, { url })).toMatchObject({ body: { url } });
+    const [called] = await Promise.all([once(server, 'connection'), platform.sendTest({ id })]);
+    const socket = called[0] as Socket;
+    const [hello] = (await once(socket, 'data')) as [Buffer];
+    expect(hello[0]).toBe(TLS_HANDSHAKE);
+    socket.destroy();
+    server.close();
+    await platform.removeEndpoint({ id });
   });
 
   test('are tried again where the endpoint wants to speak another protocol', async () => {

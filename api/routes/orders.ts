@@ -19,6 +19,7 @@ import {
   etagOf,
   expectedVersionOf,
   markReplayed,
+  readIdempotencyKey,
   readPreferredWait,
   requireIdempotencyKey,
 } from '../preconditions.ts';
@@ -90,9 +91,10 @@ export function orderEndpoints({ db, load, place, commands }: OrderDeps): Endpoi
     caller: Caller,
     body: { reason?: string | undefined; lines?: LineUnits[] | undefined } = {},
   ) => {
-    const used = request.method === 'POST' ? usedKey(request, caller, body) : undefined;
+    if (request.method === 'POST') readIdempotencyKey(request);
     const before = await load(idOrNumber, caller);
     const expectedVersion = expectedVersionOf(request, before.version);
+    const used = request.method === 'POST' ? usedKey(request, caller, body, before.id) : undefined;
     if (await wasDoneBefore(db, used, response)) return sendOrder(response, before);
 
     const { reason, lines } = body;

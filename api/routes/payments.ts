@@ -83,7 +83,7 @@ export function paymentEndpoints({
         const order = await load(params.id, caller);
         const expectedVersion = expectedVersionOf(request, order.version);
         const command = { ...body, by: actorOf(caller) };
-        const refundId = await onceById(db, { request, response, caller, body }, (id) =>
+        const refundId = await onceById(db, { request, response, caller, body, orderId: order.id }, (id) =>
           takeStep(
             db,
             order.id,

@@ -116,7 +116,7 @@ export function returnEndpoints({ db, load, sideflows, logger }: ReturnDeps): En
         const order = await load(params.id, caller);
         const expectedVersion = expectedVersionOf(request, order.version);
         const wanted = { ...body, by: actorOf(caller) };
-        const returnId = await onceById(db, { request, response, caller, body }, (id) =>
+        const returnId = await onceById(db, { request, response, caller, body, orderId: order.id }, (id) =>
           takeStep(
             db,
             order.id,

@@ -107,7 +107,7 @@ export function shipmentEndpoints({ db, load, commands, readWebhook, logger }: S
         const ship = async (shipmentId: string) => {
           id = await commands.ship(order, { ...wish, shipmentId }, waitOf(request));
         };
-        const wanted = await onceById(db, { request, response, caller, body }, ship);
+        const wanted = await onceById(db, { request, response, caller, body, orderId: order.id }, ship);
         if (id === undefined) await ship(wanted);
         const shipped = (await findOrder(db, order.id))!.shipments.find((candidate) => candidate.id === id);
         response

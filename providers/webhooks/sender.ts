@@ -49,7 +49,7 @@ export const createWebhookSender =
       'webhook-timestamp': String(Math.floor(now.getTime() / 1000)),
       'webhook-signature': secrets.map((secret) => new Webhook(secret).sign(id, now, body)).join(' '),
     };
-    const send = url.startsWith('https:') ? sendHttps : sendHttp;
+    const send = new URL(url).protocol === 'https:' ? sendHttps : sendHttp;
     const tooLate = AbortSignal.timeout(timeoutMs);
     try {
       const request = send(url, {
