@@ -26,7 +26,10 @@ export interface NotificationSenderDeps {
   maxAttempts: number;
 }
 
-/** What became of a notification; one that is `held` waits for the end of quiet hours. */
+/** So many of a channel the pump sends at once; the other connections of the mailer are for the orders. */
+export const PUMPED_AT_ONCE = 4;
+
+/** What became of a notification; one that is `held` is left to the pump, mostly until quiet hours are over. */
 export type Delivery = 'sent' | 'dead_letter' | 'held';
 
 /**
@@ -43,21 +46,20 @@ export interface NotificationSender {
 export function createNotificationSender(deps: NotificationSenderDeps): NotificationSender {
   const { db, log, mailer, sms, push, maxAttempts } = deps;
   /** A notification is claimed only when the mailer is free, so that no claim runs out while its message queues. */
-  const slots = pLimit(mailer.concurrency);
+  const slots = pLimit(mailer.concurrency - PUMPED_AT_ONCE);
 
   const handOver = async (
-    { id, channel, recipient: to }: NotificationToSend,
+    { id, channel, recipient: to, tooLate }: NotificationToSend,
     { subject, text, html }: RenderedMessage,
   ): Promise<void> => {
-    if (channel === 'sms') return await sms.send({ id, to, text });
-    if (channel === 'push') return await push.send({ id, to, title: subject ?? '', text });
-    return await mailer.send({ id, to, subject: subject ?? '', text, html: html ?? '' });
+    if (channel === 'sms') return await sms.send({ id, to, text }, tooLate);
+    if (channel === 'push') return await push.send({ id, to, title: subject ?? '', text }, tooLate);
+    return await mailer.send({ id, to, subject: subject ?? '', text, html: html ?? '' }, tooLate);
   };
 
   const send = async (notification: NotificationToSend): Promise<Delivery> => {
-    const { id, channel, template, quietHours } = notification;
-    const until =
-      quietHours && respectsQuietHours(channel, template) ? quietUntil(new Date(), quietHours) : undefined;
+    const { id } = notification;
+    const until = waitsUntil(notification);
     if (until) {
       await hold(db, notification, until);
       return 'held';
@@ -78,7 +80,7 @@ export function createNotificationSender(deps: NotificationSenderDeps): Notifica
       }
       // The server's own words may name the recipient: they stay in the row, out of histories and logs.
       // oxlint-disable-next-line preserve-caught-error
-      throw new Error(`The ${channel} was not taken (${codeOf(error)}).`);
+      throw new Error(`The ${notification.channel} was not taken (${codeOf(error)}).`);
     }
     await markSent(db, id, message);
     return 'sent';
@@ -93,6 +95,13 @@ export function createNotificationSender(deps: NotificationSenderDeps): Notifica
         return typeof notification === 'string' ? notification : await send(notification);
       }),
   };
+}
+
+/** When it is to be sent if not now: after quiet hours, or once somebody else has time for it. */
+function waitsUntil({ channel, template, quietHours, tooLate }: NotificationToSend): Date | undefined {
+  const now = new Date();
+  if (tooLate.aborted) return now;
+  return quietHours && respectsQuietHours(channel, template) ? quietUntil(now, quietHours) : undefined;
 }
 
 const renderNotification = ({

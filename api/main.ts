@@ -10,6 +10,7 @@ import { createApiKeys } from './api-keys.ts';
 import { createCallers } from './callers.ts';
 import { createCarts } from './carts.ts';
 import { createCheckout } from './checkout.ts';
+import { answerClientErrors } from './client-errors.ts';
 import { createDirectPlacing } from './direct-placing.ts';
 import { listEndpoints } from './endpoints.ts';
 import { createEventFeed } from './event-feed.ts';
@@ -172,6 +173,7 @@ const app = createServer({
 });
 
 const server = createHttpServer({ maxHeaderSize: MAX_HEADER_BYTES }, app);
+answerClientErrors(server, logger);
 // Longer than load balancers keep idle connections, or they would send into one that is just being closed.
 server.keepAliveTimeout = 75_000;
 // The largest upload takes 36 minutes at 1 Mbit/s. Slow headers are cut off after Node's minute all the same.

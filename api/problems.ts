@@ -8,27 +8,32 @@ const RETRY_AFTER_SECONDS = 2;
 
 /** Answers with `application/problem+json` (RFC 9457) for this error. */
 function sendProblem(request: Request, response: Response, error: OrderPlatformError): void {
-  const { status, title } = ERRORS[error.code];
+  const { status } = ERRORS[error.code];
   if ((status === 503 || status === 429) && !response.hasHeader('Retry-After')) {
     response.setHeader('Retry-After', String(RETRY_AFTER_SECONDS));
   }
   if (status === 401) response.setHeader('WWW-Authenticate', 'Bearer');
+  const requestId = response.locals.requestId as string;
   response
     .status(status)
     .type('application/problem+json')
-    .send(
-      JSON.stringify({
-        ...error.extra,
-        type: `/docs#problem-${error.code}`,
-        title,
-        status,
-        detail: error.message,
-        instance: request.originalUrl.split('?')[0],
-        code: error.code,
-        requestId: response.locals.requestId as string,
-        ...(error.errors && { errors: error.errors }),
-      }),
-    );
+    .send(problemOf(error, request.originalUrl.split('?')[0]!, requestId));
+}
+
+/** The body of the answer. */
+export function problemOf(error: OrderPlatformError, instance: string, requestId: string): string {
+  const { status, title } = ERRORS[error.code];
+  return JSON.stringify({
+    ...error.extra,
+    type: `/docs#problem-${error.code}`,
+    title,
+    status,
+    detail: error.message,
+    instance,
+    code: error.code,
+    requestId,
+    ...(error.errors && { errors: error.errors }),
+  });
 }
 
 /** The one place where errors become answers. What is not known is logged and told as `internal_error`. */

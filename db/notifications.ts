@@ -15,15 +15,25 @@ export interface NotificationToSend {
   customerName: string | null;
   quietHours: QuietHours | null;
   claimedUntil: Date;
+  /** Aborted while the claim has yet some seconds: whoever has not sent it by then gives up. */
+  tooLate: AbortSignal;
   /** What its templates say of the order it is about. */
   order: Record<string, unknown> | null;
 }
 
 /** How long one sender has a notification for itself; a sender that died holds it no longer than that. */
-const CLAIM_SECONDS = 20;
+const CLAIM_SECONDS = 50;
+/** How long sending may take of that. What comes of it is written down in the rest. */
+const SENDING_SECONDS = 40;
 
 /** Takes the queued notifications that `picked` gives the ids of. */
-const claim = (picked: RawBuilder<unknown>) => sql<NotificationToSend>`
+async function claim(db: Db, picked: RawBuilder<unknown>): Promise<NotificationToSend[]> {
+  const tooLate = AbortSignal.timeout(SENDING_SECONDS * 1000);
+  const { rows } = await claimed(picked).execute(db);
+  return rows.map((row) => ({ ...row, tooLate }));
+}
+
+const claimed = (picked: RawBuilder<unknown>) => sql<Omit<NotificationToSend, 'tooLate'>>`
   with picked as (${picked}),
   claimed as (
     update messaging.notifications
@@ -59,8 +69,8 @@ export async function claimNotification(
   db: Db,
   id: string,
 ): Promise<NotificationToSend | 'sent' | 'dead_letter' | 'claimed'> {
-  const { rows } = await claim(sql`select ${id}::uuid as id`).execute(db);
-  if (rows[0]) return rows[0];
+  const [notification] = await claim(db, sql`select ${id}::uuid as id`);
+  if (notification) return notification;
   const known = await db
     .selectFrom('messaging.notifications')
     .select('status')
@@ -73,7 +83,7 @@ export async function claimNotification(
 /** Takes the queued notifications that are due, of each channel the earliest, at most as many as it says. */
 export async function claimDue(db: Db, most: Record<Channel, number>): Promise<NotificationToSend[]> {
   const channels = Object.entries(most).filter(([, free]) => free > 0);
-  const { rows } = await claim(sql`
+  const earliest = sql`
     select due.id
     from unnest(${channels.map(([channel]) => channel)}::text[], ${channels.map(([, free]) => free)}::int[])
       as wanted (channel, free)
@@ -85,8 +95,8 @@ export async function claimDue(db: Db, most: Record<Channel, number>): Promise<N
       limit wanted.free
       for update skip locked
     ) as due
-  `).execute(db);
-  return rows;
+  `;
+  return await claim(db, earliest);
 }
 
 /** What an event tells of a notification that was sent: with the text of a push, which so reaches whoever follows the events. */

@@ -16,6 +16,7 @@ export const ERRORS = {
   forbidden: { status: 403, title: 'You may not do this' },
   not_found: { status: 404, title: 'There is no such thing' },
   method_not_allowed: { status: 405, title: 'This method is not allowed here' },
+  request_timeout: { status: 408, title: 'The request did not come in time' },
   email_taken: { status: 409, title: 'This email has an account already' },
   already_exists: { status: 409, title: 'It exists already' },
   invalid_transition: { status: 409, title: 'The order cannot do this now' },
@@ -38,6 +39,7 @@ export const ERRORS = {
   validation_failed: { status: 422, title: 'The body is not valid' },
   idempotency_key_reused: { status: 422, title: 'The Idempotency-Key was used for another request' },
   rate_limited: { status: 429, title: 'Too many requests' },
+  headers_too_large: { status: 431, title: 'The headers are too large' },
   internal_error: { status: 500, title: 'Something went wrong on our side' },
   unavailable: { status: 503, title: 'A needed part is not available' },
 } as const satisfies Record<string, { status: number; title: string }>;

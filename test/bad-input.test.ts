@@ -1,7 +1,12 @@
 import { randomUUID } from 'node:crypto';
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import { type AddressInfo, connect } from 'node:net';
 import { gzipSync } from 'node:zlib';
 import { sql } from 'kysely';
+import { pino } from 'pino';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { answerClientErrors } from '../api/client-errors.ts';
 import { EXAMPLE_WEBHOOK_SECRET } from '../config/env.ts';
 import { signMockWebhook } from '../providers/webhooks/standard-webhooks.ts';
 import { address, type Answer, type Api, orderOf, type RequestOptions } from './harness/http.ts';
@@ -869,4 +874,64 @@ test('strange headers are no fault', async () => {
     const answer = await post({ body: good, headers });
     expect(answer.status, JSON.stringify(headers)).toBe(201);
   }
+});
+
+describe('what is no HTTP request', () => {
+  /** Says one thing after the other, each when there was an answer, until the connection is closed. */
+  const talk = async (url: string, ...said: string[]): Promise<Answer[]> => {
+    const { port, hostname } = new URL(url);
+    const socket = connect(Number(port), hostname).setEncoding('utf8');
+    let heard = '';
+    socket.on('data', (chunk: string) => (heard += chunk)).on('error', () => undefined);
+    const closed = once(socket, 'close');
+    for (const part of said) {
+      if (part !== said[0]) await eventually('an answer', () => heard);
+      socket.write(part.replaceAll('\n', '\r\n'));
+    }
+    await closed;
+    return heard.split(/(?=HTTP\/1\.1 \d)/).map((answer) => {
+      const [head, body = ''] = answer.split('\r\n\r\n');
+      const [line, ...headers] = head!.split('\r\n');
+      return {
+        status: Number(line!.split(' ')[1]),
+        headers: new Headers(headers.map((header) => header.split(/: (.*)/, 2) as [string, string])),
+        body: body.startsWith('{') ? JSON.parse(body) : body,
+      };
+    });
+  };
+  const login = 'POST /v1/auth/login HTTP/1.1\nHost: here\nContent-Type: application/json\n';
+
+  test.each([
+    ['a header with a control character', 'GET /livez HTTP/1.1\nHost: here\nX-Note: a\u0001b\n\n', 400, 'invalid_header'],
+    ['headers that are too long', `GET /livez HTTP/1.1\nHost: here\nX-Note: ${'a'.repeat(140_000)}\n\n`, 431, 'headers_too_large'],
+    ['a chunk of no size', `${login}X-Request-Id: mine\nTransfer-Encoding: chunked\n\nno size\n`, 400, 'invalid_request'],
+    ['two lengths of a body', `${login}Content-Length: 2\nContent-Length: 3\n\n{}`, 400, 'invalid_request'],
+    ['no method', 'hello\n\n', 400, 'invalid_request'],
+  ] as const)('%s: is told as any other error', async (_name, said, status, code) => {
+    const answers = await talk(stack.api.url, said);
+    expect(answers).toHaveLength(1);
+    expectProblem(answers[0]!, status, code);
+    if (said.includes('mine')) expect(answers[0]!.body).toMatchObject({ requestId: 'mine', instance: '/v1/auth/login' });
+  }); // prettier-ignore
+
+  test('is told after another answer, but not within one, and told too where it never ends', async () => {
+    const server = createServer(
+      { requestTimeout: 100, connectionsCheckingInterval: 50 },
+      ({ url }, response) => {
+        if (url === '/begun') response.write('and');
+        else response.end('all');
+      },
+    );
+    answerClientErrors(server, pino({ enabled: false }));
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    const [answered, told] = await talk(url, 'GET /all HTTP/1.1\nHost: here\n\n', 'hello\n\n');
+    expect(answered!.status).toBe(200);
+    expectProblem(told!, 400, 'invalid_request');
+    expect(await talk(url, 'GET /begun HTTP/1.1\nHost: here\n\n', 'hello\n\n')).toHaveLength(1);
+    const [late] = await talk(url, 'GET / HTTP/1.1\nHost: here\n');
+    expectProblem(late!, 408, 'request_timeout');
+    server.close();
+  });
 });

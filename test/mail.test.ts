@@ -1,12 +1,21 @@
+import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { SMTPServer } from 'smtp-server';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
+import { createNotificationSender } from '../activities/notification-sender.ts';
+import { mockPushBooks, mockSmsBooks } from '../db/mock-messages.ts';
+import { claimNotification } from '../db/notifications.ts';
 import { startInbox } from '../dev/inbox.ts';
 import { freePort } from '../dev/ports.ts';
+import { smtpMailer } from '../providers/mail/smtp.ts';
 import { renderMessage } from '../providers/messages/render.ts';
+import { mockPush } from '../providers/push/mock.ts';
+import { mockSms } from '../providers/sms/mock.ts';
 import { orderOf } from './harness/http.ts';
 import { startStack, type TestStack } from './harness/stack.ts';
 import { eventually } from './harness/wait.ts';
@@ -156,6 +165,123 @@ describe('the mail never gets through', () => {
     });
     expect(notification!.attempts).toHaveLength(1);
     expect(refused).toBe(before + 1);
+  });
+});
+
+describe('the mail server is slow', () => {
+  let stack: TestStack;
+  let server: SMTPServer;
+  let url: string;
+  /** How long it takes for each of its answers. */
+  let pauseMs = 0;
+  /** While it acknowledges no mail, those it has. */
+  let held: (() => void)[] | undefined;
+  const arrived: string[] = [];
+  beforeAll(async () => {
+    const answer = (callback: () => void) => void setTimeout(callback, pauseMs);
+    server = new SMTPServer({
+      authOptional: true,
+      disabledCommands: ['STARTTLS'],
+      onConnect: (_session, callback) => answer(callback),
+      onMailFrom: (_address, _session, callback) => answer(callback),
+      onRcptTo: (_address, _session, callback) => answer(callback),
+      onData(stream, { envelope }, callback) {
+        stream.resume().once('end', () => {
+          arrived.push(...envelope.rcptTo.map(({ address }) => address));
+          if (held) held.push(callback);
+          else answer(callback);
+        });
+      },
+    });
+    const port = await freePort();
+    url = `smtp://127.0.0.1:${port}`;
+    server.listen(port, '127.0.0.1');
+    await once(server.server, 'listening');
+    stack = await startStack({ environment: { SMTP_URL: url } });
+  });
+  afterAll(async () => {
+    await stack.stop();
+    server.close();
+  });
+
+  const write = async (recipients: string[], more: { due_at?: null } = {}) => {
+    const variables = JSON.stringify({ subject: 'Hello', text: 'There.' });
+    const rows = recipients.map((recipient) => ({
+      id: randomUUID(),
+      channel: 'email' as const,
+      recipient,
+      template: 'message',
+      variables,
+      attempts: '[]',
+      ...more,
+    }));
+    await stack.db.insertInto('messaging.notifications').values(rows).execute();
+    return rows.map(({ id }) => id);
+  };
+  const find = (ids: string[]) =>
+    stack.db
+      .selectFrom('messaging.notifications')
+      .select(['status', 'claimed_until', 'attempts'])
+      .where('id', 'in', ids)
+      .execute();
+  const untilSent = (ids: string[]) =>
+    eventually('all are sent', async () => {
+      const found = await find(ids);
+      return found.every(({ status }) => status === 'sent') && found;
+    });
+
+  test('what cannot be sent yet is claimed by nobody, so that no claim runs out while it waits', async () => {
+    const recipients = Array.from({ length: 12 }, (_, index) => `waiting-${index}@example.com`);
+    const acknowledge = (held = []);
+    const ids = await write(recipients);
+    await eventually('the server has some', () => acknowledge.length === 4);
+    expect((await find(ids)).filter(({ claimed_until }) => claimed_until !== null)).toHaveLength(4);
+    held = undefined;
+    for (const taken of acknowledge as (() => void)[]) taken();
+    await untilSent(ids);
+    expect(arrived.filter((one) => one.startsWith('waiting')).toSorted()).toEqual(recipients.toSorted());
+  });
+
+  test('a server that takes its time for everything gets each mail once', async () => {
+    pauseMs = 1_700;
+    const recipients = Array.from({ length: 4 }, (_, index) => `steady-${index}@example.com`);
+    for (const { attempts } of await untilSent(await write(recipients))) expect(attempts).toHaveLength(1);
+    expect(arrived.filter((one) => one.startsWith('steady')).toSorted()).toEqual(recipients.toSorted());
+    pauseMs = 0;
+  });
+
+  test('a server that answers for ever is given up in time', async () => {
+    const dribbling = createServer((socket) => {
+      socket.write('220 mail.example.com\r\n');
+      const answering = setInterval(() => socket.write('250-one more\r\n'), 50);
+      socket
+        .resume()
+        .on('error', () => undefined)
+        .once('close', () => clearInterval(answering));
+    });
+    dribbling.listen(0, '127.0.0.1');
+    await once(dribbling, 'listening');
+    const { port } = dribbling.address() as AddressInfo;
+    const mailer = smtpMailer(`smtp://127.0.0.1:${port}`, 'Holdfast <orders@example.com>');
+    const mail = { id: randomUUID(), to: 'never@example.com', subject: 'Hello', text: 'There.', html: '' };
+    await expect(mailer.send(mail, AbortSignal.timeout(500))).rejects.toMatchObject({ name: 'AbortError' });
+    mailer.close();
+    await promisify(dribbling.close.bind(dribbling))();
+  });
+
+  test('what was claimed too long ago is left to the next sender', async () => {
+    const [id] = await write(['late@example.com'], { due_at: null });
+    const claimed = await claimNotification(stack.db, id!);
+    if (typeof claimed === 'string') throw new Error(claimed);
+    const log = { info: () => undefined, warn: () => undefined, error: () => undefined };
+    const [sms, push] = [mockSms(mockSmsBooks(stack.db)), mockPush(mockPushBooks(stack.db))];
+    const mailer = smtpMailer(url, 'Holdfast <orders@example.com>');
+    const sender = createNotificationSender({ db: stack.db, log, mailer, sms, push, maxAttempts: 3 });
+    expect(await sender.send({ ...claimed, tooLate: AbortSignal.abort() })).toBe('held');
+    mailer.close();
+    const [sent] = await untilSent([id!]);
+    expect(sent!.attempts).toHaveLength(1);
+    expect(arrived.filter((one) => one === 'late@example.com')).toHaveLength(1);
   });
 });
 

@@ -1,6 +1,6 @@
 import pLimit from 'p-limit';
 import type { Logger } from 'pino';
-import type { NotificationSender } from '../activities/notification-sender.ts';
+import { type NotificationSender, PUMPED_AT_ONCE } from '../activities/notification-sender.ts';
 import { isTemporalUnavailable } from '../client/calls.ts';
 import type { SideWorkflows } from '../client/side-workflows.ts';
 import type { Db } from '../db/connect.ts';
@@ -16,12 +16,10 @@ export interface NotificationPump {
   stop(): Promise<void>;
 }
 
-/** So many are taken up at once: none waits for so long that its claim runs out. Each channel has places of its own. */
-const PLACES: Record<Channel, number> = { email: 8, sms: 8, push: 32 };
+/** So many are taken up at once, each channel has places of its own: mail and SMS only when they can be sent at once. */
+const PLACES: Record<Channel, number> = { email: PUMPED_AT_ONCE, sms: PUMPED_AT_ONCE, push: 32 };
 /** While orders are coming in numbers, so that those are taken first. */
 const PLACES_IN_BURST: Record<Channel, number> = { email: 1, sms: 1, push: 1 };
-/** So many of a channel are sent at once, which leaves connections to the orders. */
-const CONCURRENCY = 4;
 const LOOK_EVERY_MS = 1_000;
 /** While there was something to send when it looked last. */
 const LOOK_AGAIN_MS = 200;
@@ -45,7 +43,11 @@ export function startNotificationPump({
   isBurst,
 }: NotificationPumpOptions): NotificationPump {
   const inFlight: Record<Channel, Set<Promise<void>>> = { email: new Set(), sms: new Set(), push: new Set() };
-  const slots = { email: pLimit(CONCURRENCY), sms: pLimit(CONCURRENCY), push: pLimit(CONCURRENCY) };
+  const slots = {
+    email: pLimit(PUMPED_AT_ONCE),
+    sms: pLimit(PUMPED_AT_ONCE),
+    push: pLimit(PUMPED_AT_ONCE),
+  };
 
   /** One try here; where it fails its workflow keeps trying. Never throws: another one finds what is left. */
   const send = async (notification: NotificationToSend): Promise<void> => {

@@ -3,7 +3,7 @@ import type { Activities } from '../activities/index.ts';
 import type { Delivery } from '../activities/notification-sender.ts';
 
 const { sendNotification } = proxyActivities<Activities>({
-  startToCloseTimeout: '30 seconds',
+  startToCloseTimeout: '45 seconds',
   retry: { initialInterval: '1 second', backoffCoefficient: 2, maximumInterval: '10 minutes' },
 });
 

@@ -3,7 +3,10 @@ import { createTransport } from 'nodemailer';
 import { MessageRefused } from '../message-refused.ts';
 import type { Mail, Mailer } from './mailer.ts';
 
-const MAX_CONNECTIONS = 8;
+const MAX_CONNECTIONS = 12;
+/** So long a server may take to greet, and then to answer a command or to take a mail. */
+const GREETING_MS = 6_000;
+const SILENCE_MS = 30_000;
 /** What a server refuses for good here it refuses this mail; a greeting, a login or a sender refused is about all mail. */
 const ABOUT_THE_MAIL = new Set<string | undefined>(['RCPT TO', 'DATA']);
 
@@ -16,13 +19,13 @@ export function smtpMailer(url: string, from: string): Mailer {
     pool: true,
     maxConnections: MAX_CONNECTIONS,
     maxRequeues: 0,
-    connectionTimeout: 1_500,
-    greetingTimeout: 1_500,
-    socketTimeout: 10_000,
+    connectionTimeout: GREETING_MS,
+    greetingTimeout: GREETING_MS,
+    socketTimeout: SILENCE_MS,
   });
   return {
     concurrency: MAX_CONNECTIONS,
-    async send(mail: Mail) {
+    async send(mail: Mail, tooLate: AbortSignal) {
       try {
         await transport.sendMail({
           from,
@@ -32,6 +35,7 @@ export function smtpMailer(url: string, from: string): Mailer {
           html: mail.html,
           messageId: `<${mail.id}@${domain}>`,
           headers: { 'Auto-Submitted': 'auto-generated' },
+          signal: tooLate,
         });
       } catch (error) {
         const { responseCode, command } = error as { responseCode?: number; command?: string };

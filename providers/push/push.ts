@@ -11,6 +11,9 @@ export interface Push {
 export interface PushService {
   /** How many messages it sends at once. */
   concurrency: number;
-  /** Throws a MessageRefused when it refuses a message for good, and any other error when trying again may help. */
-  send(message: Push): Promise<void>;
+  /**
+   * Gives up when `tooLate` is aborted. Throws a MessageRefused when it refuses a message for good, and any other error
+   * when trying again may help.
+   */
+  send(message: Push, tooLate: AbortSignal): Promise<void>;
 }

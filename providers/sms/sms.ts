@@ -10,6 +10,9 @@ export interface Sms {
 export interface SmsGateway {
   /** How many messages it sends at once. */
   concurrency: number;
-  /** Throws a MessageRefused when it refuses a message for good, and any other error when trying again may help. */
-  send(message: Sms): Promise<void>;
+  /**
+   * Gives up when `tooLate` is aborted. Throws a MessageRefused when it refuses a message for good, and any other error
+   * when trying again may help.
+   */
+  send(message: Sms, tooLate: AbortSignal): Promise<void>;
 }
