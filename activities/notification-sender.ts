@@ -6,6 +6,7 @@ import {
   markFailed,
   markSent,
   type NotificationToSend,
+  renewClaim,
 } from '../db/notifications.ts';
 import type { RenderedMessage } from '../domain/notifications.ts';
 import { quietUntil, respectsQuietHours } from '../domain/quiet-hours.ts';
@@ -28,6 +29,8 @@ export interface NotificationSenderDeps {
 
 /** So many of a channel the pump sends at once; the other connections of the mailer are for the orders. */
 export const PUMPED_AT_ONCE = 4;
+
+const RENEW_MS = 7_000;
 
 /** What became of a notification; one that is `held` is left to the pump, mostly until quiet hours are over. */
 export type Delivery = 'sent' | 'dead_letter' | 'held';
@@ -57,6 +60,20 @@ export function createNotificationSender(deps: NotificationSenderDeps): Notifica
     return await mailer.send({ id, to, subject: subject ?? '', text, html: html ?? '' }, tooLate);
   };
 
+  /** A claim is short, so that another sender soon goes on where one died; who lives and takes long renews it. */
+  const whileClaimed = async (notification: NotificationToSend, run: () => Promise<void>): Promise<void> => {
+    let renewal: Promise<unknown> | undefined;
+    const timer = setInterval(() => {
+      renewal = renewClaim(db, notification).catch(() => undefined);
+    }, RENEW_MS);
+    try {
+      await run();
+    } finally {
+      clearInterval(timer);
+      await renewal;
+    }
+  };
+
   const send = async (notification: NotificationToSend): Promise<Delivery> => {
     const { id } = notification;
     const until = waitsUntil(notification);
@@ -67,7 +84,8 @@ export function createNotificationSender(deps: NotificationSenderDeps): Notifica
     let message: RenderedMessage;
     try {
       message = renderNotification(notification);
-      await handOver(notification, message);
+      const rendered = message;
+      await whileClaimed(notification, () => handOver(notification, rendered));
     } catch (error) {
       const final =
         error instanceof MessageRefused ||

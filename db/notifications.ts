@@ -15,15 +15,15 @@ export interface NotificationToSend {
   customerName: string | null;
   quietHours: QuietHours | null;
   claimedUntil: Date;
-  /** Aborted while the claim has yet some seconds: whoever has not sent it by then gives up. */
+  /** Aborted when it takes too long: whoever has not sent it by then gives up. */
   tooLate: AbortSignal;
   /** What its templates say of the order it is about. */
   order: Record<string, unknown> | null;
 }
 
-/** How long one sender has a notification for itself; a sender that died holds it no longer than that. */
-const CLAIM_SECONDS = 50;
-/** How long sending may take of that. What comes of it is written down in the rest. */
+/** How long one sender has a notification for itself, unless it renews that; a sender that died holds it no longer. */
+const CLAIM_SECONDS = 20;
+/** How long sending may take, however often it is renewed. */
 const SENDING_SECONDS = 40;
 
 /** Takes the queued notifications that `picked` gives the ids of. */
@@ -97,6 +97,17 @@ export async function claimDue(db: Db, most: Record<Channel, number>): Promise<N
     ) as due
   `;
   return await claim(db, earliest);
+}
+
+/** Lets a sender that is still at it have the notification for longer. Does nothing where the claim has run out. */
+export async function renewClaim(db: Db, notification: NotificationToSend): Promise<void> {
+  const { id, claimedUntil } = notification;
+  const { rows } = await sql<{ claimedUntil: Date }>`
+    update messaging.notifications set claimed_until = now() + make_interval(secs => ${CLAIM_SECONDS})
+    where id = ${id}::uuid and status = 'queued' and claimed_until = ${claimedUntil}
+    returning claimed_until as "claimedUntil"
+  `.execute(db);
+  notification.claimedUntil = rows[0]?.claimedUntil ?? claimedUntil;
 }
 
 /** What an event tells of a notification that was sent: with the text of a push, which so reaches whoever follows the events. */
