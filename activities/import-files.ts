@@ -33,7 +33,7 @@ async function* readCsv(type: ImportType, texts: AsyncIterable<string>): AsyncGe
     for (const cells of parser.take()) {
       if (columns) {
         row += 1;
-        yield { row, ...readCells(columns, cells) };
+        yield { row, length: cells.join().length, ...readCells(columns, cells) };
       } else columns = readHeader(type, cells);
     }
     if (parser.failure) throw new UnreadableFile(columns ? row + 1 : 0, explain(parser.failure));
@@ -115,7 +115,7 @@ async function* readLines(texts: AsyncIterable<string>): AsyncGenerator<ReadRow>
     for (const line of lines) {
       if (line.trim() === '') continue;
       row += 1;
-      yield { row, ...parseLine(line) };
+      yield { row, length: line.length, ...parseLine(line) };
     }
   };
   for await (const text of texts) {

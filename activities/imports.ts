@@ -12,8 +12,10 @@ import {
 } from '../domain/imports.ts';
 import { readRows } from './import-files.ts';
 
-/** So many rows are taken in one transaction. */
+/** So many rows are taken in one transaction, */
 const BATCH = 500;
+/** and so many characters of them: each of their words is written for searching. */
+const BATCH_LENGTH = 100_000;
 const HEARTBEAT_MS = 2_000;
 const LONGEST_DETAIL = 300;
 
@@ -55,18 +57,22 @@ export function createImportActivities({ db }: { db: Db }) {
 /** The rows behind the first `skipped`, in batches that have no sku twice. What was read before an error is a batch too. */
 async function* inBatches(rows: AsyncIterable<ReadRow>, skipped: number): AsyncGenerator<ReadRow[]> {
   let batch: ReadRow[] = [];
+  let length = 0;
   let skus = new Set<unknown>();
   let failure: unknown;
   try {
     for await (const read of rows) {
       if (read.row <= skipped) continue;
       const sku = 'value' in read ? (read.value as { sku?: unknown } | null)?.sku : undefined;
-      if (batch.length === BATCH || (sku !== undefined && skus.has(sku))) {
+      const isFull = batch.length === BATCH || length + read.length > BATCH_LENGTH;
+      if ((isFull && batch.length > 0) || (sku !== undefined && skus.has(sku))) {
         yield batch;
         batch = [];
+        length = 0;
         skus = new Set();
       }
       batch.push(read);
+      length += read.length;
       skus.add(sku);
     }
   } catch (error) {

@@ -12,8 +12,8 @@ export interface RowError {
   detail: string;
 }
 
-/** A row as it was read: what it says, or why it cannot be read. */
-export type ReadRow = { row: number; value: unknown } | { row: number; detail: string };
+/** A row as it was read: how long it is in its file, and what it says, or why it cannot be read. */
+export type ReadRow = { row: number; length: number } & ({ value: unknown } | { detail: string });
 
 /** The file cannot be read any further, however often it is tried. */
 export class UnreadableFile extends Error {

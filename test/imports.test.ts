@@ -205,6 +205,25 @@ describe('products', () => {
     expect(await product('E-11')).toMatchObject(texts);
   });
 
+  test('of long texts are taken a few at a time: no statement takes long', async () => {
+    const letters = 'abcdefghijklmnopqrstuvwxyz'.split('');
+    const words = letters.flatMap((a) => letters.flatMap((b) => [`qu${a}${b}`, `zu${a}${b}`, `xu${a}${b}`]));
+    const description = words.slice(0, 2000).join(' ');
+    const rows = Array.from({ length: 30 }, (_, number) =>
+      JSON.stringify({ sku: `LONG-${number}`, name: 'Long', description, price: 1, currency: 'USD' }),
+    );
+    expect(await imported('products', rows.join('\n'), NDJSON)).toMatchObject({
+      status: 'completed',
+      processed: 30,
+      failed: 0,
+    });
+    const { rows: statements } = await sql<{ count: number }>`
+      select count(*) from catalogue.products where sku like 'LONG-%' group by xmin::text
+    `.execute(stack.db);
+    expect(Math.max(...statements.map(({ count }) => count))).toBeLessThanOrEqual(10);
+    expect(statements.length).toBeLessThanOrEqual(5);
+  });
+
   test('keep a hundred of their errors, and count all', async () => {
     const rows = Array.from({ length: 1200 }, (_, number) => `?${number},x,1,USD`);
     const file = `sku,name,price,currency\n${rows.join('\n')}`;
