@@ -89,13 +89,19 @@ const readRaw: RequestHandler = (request, response, next) => {
 
 /** Adds an endpoint to the router: identify, limit, authorise, read, validate, handle. */
 export function mount(router: Router, callers: Callers, limit: RequestHandler, definition: Endpoint): void {
+  const isPublic = definition.access === 'public';
+  // Who reads what is public is counted as a caller, and no bad token is in the way. Who logs in is counted by address,
+  // however many accounts it has, and probes are not counted at all.
+  const isIdentified = !isPublic || (definition.method === 'get' && !definition.unlimited);
   const identify: RequestHandler = async (request, response, next) => {
-    if (definition.access === 'public') return next();
+    if (!isIdentified) return next();
     const token = /^bearer +(\S+)$/i.exec(request.headers.authorization ?? '')?.[1];
     if (token) {
       await callers.verify(token).then(
         (caller) => (response.locals.caller = caller),
-        (error: unknown) => (response.locals.badToken = error),
+        (error: unknown) => {
+          if (!isPublic) response.locals.badToken = error;
+        },
       );
     }
     return next();

@@ -695,6 +695,30 @@ describe('two API processes count together', () => {
     expect((await pair[0].request('GET', '/v1/customers/me', { token: other })).status).toBe(200);
   });
 
+  test('what is for everybody by who reads it, and by address where nobody is known', async () => {
+    const at = pair[0];
+    const left = async (token?: string) => {
+      const answer = await at.request('GET', '/v1/products?limit=1', { token });
+      expect(answer.status).toBe(200);
+      return remaining(answer);
+    };
+    const tokens = await times(2, async () => {
+      const { email } = await newCustomer();
+      return (await login(email, PASSWORD, at)).body.accessToken as string;
+    });
+    const body = { name: 'Reader', role: 'staff' };
+    const made = await api.request('POST', '/v1/api-keys', { token: stack.tokens.admin, body });
+    for (const token of [...tokens, made.body.key as string])
+      expect([await left(token), await left(token)]).toEqual([REQUESTS_A_MINUTE - 1, REQUESTS_A_MINUTE - 2]);
+    const me = await at.request('GET', '/v1/customers/me', { token: tokens[0]! });
+    expect(remaining(me)).toBe(REQUESTS_A_MINUTE - 3);
+    for (const bad of ['nonsense', `hfk_${'A'.repeat(43)}`, `${tokens[0]}x`])
+      await eventually('a bad token is counted by address', async () => {
+        const before = await left();
+        return (await left(bad)) < before;
+      });
+  });
+
   test('the failed logins of an account; a right password forgives them everywhere', async () => {
     const { email } = await newCustomer();
     const [one, two] = pair;
