@@ -3,7 +3,13 @@ import type { LookupOptions } from 'node:dns';
 import type { LookupFunction } from 'node:net';
 import { sql } from 'kysely';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { AddressRefused, lookupPublic, publicLookup } from '../providers/webhooks/address-guard.ts';
+import {
+  AddressRefused,
+  anyLookup,
+  lookupAny,
+  lookupPublic,
+  publicLookup,
+} from '../providers/webhooks/address-guard.ts';
 import { startNameServer } from './harness/name-server.ts';
 import { expectProblem } from './harness/problems.ts';
 import { isSignedWith } from './harness/receiver.ts';
@@ -139,6 +145,14 @@ describe('webhook endpoints', () => {
     }
   });
 
+  test('may be on this very machine, if configured, by name', async () => {
+    const endpoint = await platform.addQuietEndpoint();
+    const url = platform.receiver.url(endpoint.path).replace('127.0.0.1', 'localhost');
+    await platform.ask('PATCH', `webhook-endpoints/${endpoint.id}`, { url });
+    await platform.untilStatus((await platform.sendTest(endpoint)).id, 'delivered');
+    expect(platform.receiver.received(endpoint.path)).toHaveLength(1);
+  });
+
   test('go to the public Internet only, unless configured', async () => {
     const strict = await platform.stack.startApi({ WEBHOOK_ALLOW_PRIVATE: 'false' });
     for (const url of [
@@ -207,28 +221,45 @@ describe('webhook endpoints', () => {
     });
 
     test('is found while the name servers of other endpoints are silent', async () => {
-      const server = await startNameServer({
+      const names = {
         'both.example.com': ['93.184.215.14', '2606:2800:21f::1'],
         'old.example.com': ['93.184.215.14'],
         'new.example.com': ['2606:2800:21f::1'],
-        'silent.example.com': 'silent',
-      });
-      const lookup = publicLookup([server.address]);
-      const answered: unknown[] = [];
-      const silent = Array.from({ length: 8 }, async () => {
-        answered.push(await lookUp(lookup, 'silent.example.com'));
-      });
-      await eventually('all are asked', () => server.asked('silent.example.com') >= 16);
-      const v4 = { address: '93.184.215.14', family: 4 };
-      const v6 = { address: '2606:2800:21f::1', family: 6 };
-      expect(await lookUp(lookup, 'both.example.com')).toEqual([v4, v6]);
-      expect(await lookUp(lookup, 'old.example.com')).toEqual([v4]);
-      expect(await lookUp(lookup, 'new.example.com')).toEqual([v6]);
-      expect(await lookUp(lookup, 'both.example.com', {})).toBe(v4.address);
-      expect(await lookUp(lookup, 'nobody.example.com')).toMatchObject({ code: 'ENOTFOUND' });
-      expect(answered).toEqual([]);
-      await Promise.all(silent);
-      for (const error of answered) expect(error).toMatchObject({ code: 'ETIMEOUT' });
+        'silent.example.com': 'silent' as const,
+      };
+      const find = async (lookupWith: typeof publicLookup): Promise<void> => {
+        const server = await startNameServer(names);
+        const lookup = lookupWith([server.address]);
+        const answered: unknown[] = [];
+        const silent = Array.from({ length: 8 }, async () => {
+          answered.push(await lookUp(lookup, 'silent.example.com'));
+        });
+        await eventually('all are asked', () => server.asked('silent.example.com') >= 16);
+        const v4 = { address: '93.184.215.14', family: 4 };
+        const v6 = { address: '2606:2800:21f::1', family: 6 };
+        expect(await lookUp(lookup, 'both.example.com')).toEqual([v4, v6]);
+        expect(await lookUp(lookup, 'old.example.com')).toEqual([v4]);
+        expect(await lookUp(lookup, 'new.example.com')).toEqual([v6]);
+        expect(await lookUp(lookup, 'both.example.com', {})).toBe(v4.address);
+        const nobody = await lookUp(lookup, 'nobody.example.com');
+        expect(nobody).toMatchObject({ code: expect.stringMatching(/^(ENOTFOUND|EAI_AGAIN)$/) });
+        expect(answered).toEqual([]);
+        await Promise.all(silent);
+        for (const error of answered) expect(error).toMatchObject({ code: 'ETIMEOUT' });
+        await server.stop();
+      };
+      await Promise.all([find(publicLookup), find(anyLookup)]);
+    });
+
+    test('may be this machine or its network, if configured', async () => {
+      const server = await startNameServer({ 'private.example.com': ['10.1.2.3'] });
+      const lookup = anyLookup([server.address]);
+      const found = { address: '10.1.2.3', family: 4 };
+      expect(await lookUp(lookup, 'private.example.com')).toEqual([found]);
+      expect(await lookUp(lookup, 'private.example.com', {})).toBe(found.address);
+      expect(await lookUp(lookup, 'localhost')).toContainEqual({ address: '127.0.0.1', family: 4 });
+      expect(await lookUp(lookupAny, 'LocalHost')).toContainEqual({ address: '127.0.0.1', family: 4 });
+      expect(server.asked('localhost')).toBe(0);
       await server.stop();
     });
   });

@@ -1,5 +1,6 @@
 import type { LookupAddress } from 'node:dns';
-import { Resolver } from 'node:dns/promises';
+import { lookup, NODATA, NOTFOUND, Resolver } from 'node:dns/promises';
+import { readFile } from 'node:fs/promises';
 import { isIP, type LookupFunction } from 'node:net';
 import { callbackify } from 'node:util';
 import ipaddr from 'ipaddr.js';
@@ -52,41 +53,74 @@ export function objectionTo(url: string, { allowPrivate }: { allowPrivate: boole
 /** Per server: 2 s for the first try, 4 s for the second. */
 const RESOLVER = { timeout: 2_000, tries: 2 };
 
+/** How a connection finds an address. */
+const lookupBy =
+  (find: (hostname: string) => Promise<LookupAddress[]>): LookupFunction =>
+  (hostname, { all }, callback) => {
+    callbackify(find)(hostname, (error, addresses) => {
+      if (error) return callback(error, '', 0);
+      const { address, family } = addresses[0]!;
+      if (all) callback(null, addresses);
+      else callback(null, address, family);
+    });
+  };
+
 /**
  * Resolves a name for the very connection that is being made, and fails where any of its addresses is not public: what was
  * checked is what is connected to, however the name changes meanwhile. Asks the name servers itself (those of the machine
  * unless told others), because `dns.lookup` waits in a thread of the few there are: names whose server is silent would keep
  * all others waiting.
  */
-export const publicLookup =
-  (nameServers?: string[]): LookupFunction =>
-  (hostname, { all }, callback) => {
-    callbackify(findPublicAddresses)(hostname, nameServers, (error, addresses) => {
-      if (error) return callback(error, '', 0);
-      const [{ address, family }] = addresses;
-      if (all) callback(null, addresses);
-      else callback(null, address, family);
-    });
-  };
+export const publicLookup = (nameServers?: string[]): LookupFunction =>
+  lookupBy((hostname) => findPublicAddresses(hostname, nameServers));
+
+/** The same for names that may lead anywhere; they may also be names that only this machine or its network has. */
+export const anyLookup = (nameServers?: string[]): LookupFunction =>
+  lookupBy((hostname) => findAddresses(hostname, nameServers));
 
 export const lookupPublic = publicLookup();
+export const lookupAny = anyLookup();
 
 async function findPublicAddresses(
   hostname: string,
   nameServers: string[] | undefined,
-): Promise<[LookupAddress, ...LookupAddress[]]> {
-  const [first, ...others] = isIP(hostname)
+): Promise<LookupAddress[]> {
+  if (!isIP(hostname) && isPrivateName(hostname)) throw new AddressRefused();
+  const addresses = isIP(hostname)
     ? [{ address: hostname, family: isIP(hostname) }]
     : await resolve(hostname, nameServers);
-  if (!first || ![first, ...others].every(({ address }) => isPublicAddress(address))) {
+  if (addresses.length === 0 || !addresses.every(({ address }) => isPublicAddress(address))) {
     throw new AddressRefused();
   }
-  return [first, ...others];
+  return addresses;
+}
+
+async function findAddresses(hostname: string, nameServers: string[] | undefined): Promise<LookupAddress[]> {
+  if (await isOwnName(hostname)) return await lookup(hostname, { all: true });
+  try {
+    return await resolve(hostname, nameServers);
+  } catch (error) {
+    if (!NO_SUCH_NAME.has((error as NodeJS.ErrnoException).code)) throw error;
+    // The machine knows more: names are completed by the domains in which it searches.
+    return await lookup(hostname, { all: true });
+  }
+}
+
+const NO_SUCH_NAME = new Set<string | undefined>([NOTFOUND, NODATA]);
+const HOSTS_FILE = '/etc/hosts';
+
+/** Whether this machine or its network knows the name, so that no name server of somebody else is asked for it. */
+async function isOwnName(hostname: string): Promise<boolean> {
+  const name = hostname.toLowerCase();
+  if (!name.includes('.') || name.endsWith('.localhost')) return true;
+  const hosts = await readFile(HOSTS_FILE, 'utf8').catch(() => '');
+  return hosts
+    .split('\n')
+    .some((line) => line.replace(/#.*/, '').toLowerCase().split(/\s+/).slice(1).includes(name));
 }
 
 /** The addresses of a name, IPv4 first. A new resolver knows the machine's name servers of now. */
 async function resolve(hostname: string, nameServers: string[] | undefined): Promise<LookupAddress[]> {
-  if (isPrivateName(hostname)) throw new AddressRefused();
   const resolver = new Resolver(RESOLVER);
   if (nameServers) resolver.setServers(nameServers);
   const [v4, v6] = await Promise.allSettled([resolver.resolve4(hostname), resolver.resolve6(hostname)]);

@@ -1,7 +1,7 @@
 import { type ClientRequest, request as sendHttp, type IncomingMessage } from 'node:http';
 import { request as sendHttps } from 'node:https';
 import { Webhook } from 'standardwebhooks';
-import { AddressRefused, lookupPublic, objectionTo } from './address-guard.ts';
+import { AddressRefused, lookupAny, lookupPublic, objectionTo } from './address-guard.ts';
 
 export interface WebhookMessage {
   /** Stays the same over all retries. */
@@ -57,7 +57,7 @@ export const createWebhookSender =
         headers,
         agent: false,
         signal: AbortSignal.any([signal, tooLate]),
-        ...(!allowPrivate && { lookup: lookupPublic }),
+        lookup: allowPrivate ? lookupAny : lookupPublic,
       });
       const { statusCode: status = 0, headers: answered } = await exchange(request, body);
       const retryAfterMs = readRetryAfter(answered['retry-after'], now.getTime());
