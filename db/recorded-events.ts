@@ -85,22 +85,11 @@ export async function readEvents(db: Db, after: EventPosition): Promise<EventPag
 const place = ({ xid, position }: EventPosition) =>
   sql`(${sql.lit(xid)}::xid8, ${sql.lit(position)}::bigint)`;
 
-function toEvent({
-  horizon: _,
-  xid,
-  position,
-  orderId,
-  orderNumber,
-  seq,
-  at,
-  ...event
-}: EventRow): EventPage['events'][number] {
-  return {
-    ...(orderId !== null && { orderId, orderNumber: orderNumber!, seq: seq! }),
-    ...event,
-    at: at.toISOString(),
-    position: { xid, position },
-  };
+function toEvent(row: EventRow): EventPage['events'][number] {
+  const { xid, position, customerId, type, at, actor, data } = row;
+  const event = { customerId, type, at: at.toISOString(), actor, data, position: { xid, position } };
+  const { orderId, orderNumber, seq } = row;
+  return orderId === null ? event : { orderId, orderNumber: orderNumber!, seq: seq!, ...event };
 }
 
 /** The place behind which all events are that will be recorded from now on. */
