@@ -61,13 +61,13 @@ export function createNotificationSender(deps: NotificationSenderDeps): Notifica
   };
 
   /** A claim is short, so that another sender soon goes on where one died; who lives and takes long renews it. */
-  const whileClaimed = async (notification: NotificationToSend, run: () => Promise<void>): Promise<void> => {
+  const whileClaimed = async (notification: NotificationToSend, sending: Promise<void>): Promise<void> => {
     let renewal: Promise<unknown> | undefined;
     const timer = setInterval(() => {
       renewal = renewClaim(db, notification).catch(() => undefined);
     }, RENEW_MS);
     try {
-      await run();
+      await sending;
     } finally {
       clearInterval(timer);
       await renewal;
@@ -84,8 +84,7 @@ export function createNotificationSender(deps: NotificationSenderDeps): Notifica
     let message: RenderedMessage;
     try {
       message = renderNotification(notification);
-      const rendered = message;
-      await whileClaimed(notification, () => handOver(notification, rendered));
+      await whileClaimed(notification, handOver(notification, message));
     } catch (error) {
       const final =
         error instanceof MessageRefused ||

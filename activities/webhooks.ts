@@ -25,7 +25,7 @@ const PLACES = 4;
 const PLACES_FAILING = 1;
 /** So many are called for each that was delivered, so that no place stays empty while they are on their way. */
 const CALLED = 2;
-/** A delivery in line is called; this is for the case that it is not. */
+/** A delivery in line is called; should nobody do it, because processes died, it asks by itself after so long. */
 const IN_LINE_MS = 3_600_000;
 
 /** What has become of a delivery in this round of it, and where it is still pending when to try again. */
@@ -98,7 +98,7 @@ export function createWebhookActivities({
       if (!delivery) return { status: 'failed', round: 0 };
       const { endpointId, round, status, enabled } = delivery;
       if (status === 'pending' && enabled && isBusy(delivery)) {
-        await putInLine(db, { id, round });
+        await putInLine(db, { id, round }, IN_LINE_MS);
         // Who kept it busy may have called the next one before this one was in line.
         if (!isBusy(delivery)) await callNextInLine(db, endpointId, 1);
         return { status: 'pending', round, retryInMs: IN_LINE_MS };

@@ -1,5 +1,6 @@
 import { type SqlBool, sql } from 'kysely';
 import { OrderPlatformError } from '../domain/errors.ts';
+import { isWanted, type WantedVersions } from '../domain/versions.ts';
 import { type Db, type Trx, violatedConstraint } from './connect.ts';
 import { lower, startIs } from './prefixes.ts';
 
@@ -70,19 +71,19 @@ export async function insertCustomer(
 
 /**
  * Changes what is given of a customer, and raises its version where that makes a difference. Undefined where there is no
- * such customer; throws `version_conflict` where it is not at `expectedVersion`, and `email_taken`.
+ * such customer; throws `version_conflict` where it is at none of the `versions`, and `email_taken`.
  */
 export async function updateCustomer(
   db: Db,
   id: string,
   change: { [Detail in keyof CustomerDetails]?: CustomerDetails[Detail] | undefined },
-  expectedVersion: number | undefined,
+  versions: WantedVersions | undefined,
 ): Promise<Customer | undefined> {
   try {
     return await db.transaction().execute(async (trx) => {
       const before = await selectCustomers(trx).where('id', '=', id).forUpdate().executeTakeFirst();
       if (!before) return undefined;
-      assertVersion(before.version, expectedVersion);
+      assertVersion(before.version, versions);
       const { email = before.email, name = before.name } = change;
       if (email === before.email && name === before.name) return toCustomer(before);
       const after = await trx
@@ -101,9 +102,9 @@ export async function updateCustomer(
 export const emailTaken = (): OrderPlatformError =>
   new OrderPlatformError('email_taken', 'There is an account with this email already.');
 
-/** Throws `version_conflict` where a version is wanted and is not this one. */
-export function assertVersion(version: number, expected: number | undefined): void {
-  if (expected === undefined || expected === version) return;
+/** Throws `version_conflict` where versions are wanted and this is none of them. */
+export function assertVersion(version: number, versions: WantedVersions | undefined): void {
+  if (isWanted(version, versions)) return;
   throw new OrderPlatformError('version_conflict', `The customer is at version ${version}.`, {
     extra: { version },
   });

@@ -1,5 +1,6 @@
 import { sql } from 'kysely';
 import { ORDER_STATUSES, isFinal } from '../domain/states.ts';
+import type { WantedVersions } from '../domain/versions.ts';
 import type { Db, Trx } from './connect.ts';
 import { assertVersion } from './customers.ts';
 
@@ -22,7 +23,7 @@ const ENDED = sql.join(ORDER_STATUSES.filter(isFinal).map((status) => sql.lit(st
 export async function deleteCustomer(
   db: Db,
   id: string,
-  expectedVersion: number | undefined,
+  versions: WantedVersions | undefined,
 ): Promise<boolean> {
   return await db.transaction().execute(async (trx) => {
     const customer = await trx
@@ -34,7 +35,7 @@ export async function deleteCustomer(
       .executeTakeFirst();
     if (!customer) return false;
     if (customer.deleted_at) return true;
-    assertVersion(customer.version, expectedVersion);
+    assertVersion(customer.version, versions);
     await trx
       .updateTable('identity.users')
       .set({

@@ -203,13 +203,14 @@ export async function findDeliveryToSend(db: Db, id: string): Promise<DeliveryTo
   return rows[0];
 }
 
-/** Should nobody call those in line, because processes died, each asks by itself after so long. */
-const LONG_IN_LINE = sql`interval '1 hour'`;
-
-/** Lets a delivery in this round wait until its endpoint has a place for it: it is told when it is called. */
-export async function putInLine(db: Db, { id, round }: { id: string; round: number }): Promise<void> {
+/** Lets a delivery in this round wait until its endpoint has a place for it: it is told when it is called, or after `ms`. */
+export async function putInLine(
+  db: Db,
+  { id, round }: { id: string; round: number },
+  ms: number,
+): Promise<void> {
   await sql`
-    update messaging.webhook_deliveries set in_line = true, tell_at = now() + ${LONG_IN_LINE}
+    update messaging.webhook_deliveries set in_line = true, tell_at = now() + make_interval(secs => ${ms}::float8 / 1000)
     where id = ${id}::uuid and round = ${round} and status = 'pending'
   `.execute(db);
 }

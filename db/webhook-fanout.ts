@@ -15,26 +15,25 @@ import {
 export async function findWork(db: Db): Promise<{ events: boolean; deliveries: boolean }> {
   const { rows } = await sql<{ events: boolean; deliveries: boolean }>`
     select
-      exists (
-        select from messaging.webhook_cursor as cursor cross join lateral (
-          select from ordering.order_events as event
-          where (event.xid, event.position) > (cursor.xid, cursor.position) and event.position > 0
-            and event.xid < pg_snapshot_xmin(pg_current_snapshot())
-          order by event.xid, event.position
-          limit 1
-        ) as next
-      ) or exists (
-        select from messaging.webhook_cursor as cursor cross join lateral (
-          select from messaging.notifications as sent
-          where (sent.sent_xid, sent.sent_position) > (cursor.xid, cursor.position) and sent.sent_position is not null
-            and sent.sent_xid < pg_snapshot_xmin(pg_current_snapshot())
-          order by sent.sent_xid, sent.sent_position
-          limit 1
-        ) as next
-      ) as events,
+      ${haveEvents('ordering.order_events', 'xid', 'position')}
+        or ${haveEvents('messaging.notifications', 'sent_xid', 'sent_position')} as events,
       exists (select from messaging.webhook_deliveries where tell_at <= now()) as deliveries
   `.execute(db);
   return rows[0]!;
+}
+
+/** Whether a table has events behind the cursor; they are at the place that its columns `xid` and `position` say. */
+function haveEvents(table: string, xid: string, position: string) {
+  const place = sql`event.${sql.ref(xid)}, event.${sql.ref(position)}`;
+  return sql`exists (
+    select from messaging.webhook_cursor as cursor cross join lateral (
+      select from ${sql.table(table)} as event
+      where (${place}) > (cursor.xid, cursor.position) and event.${sql.ref(position)} > 0
+        and event.${sql.ref(xid)} < pg_snapshot_xmin(pg_current_snapshot())
+      order by ${place}
+      limit 1
+    ) as next
+  )`;
 }
 
 /**

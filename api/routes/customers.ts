@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import type { Request, Response } from 'express';
+import type { Response } from 'express';
 import { z } from 'zod';
 import type { Db } from '../../db/connect.ts';
 import {
@@ -28,7 +28,7 @@ import { ADMIN, type Endpoint, endpoint } from '../endpoint.ts';
 import { oncePerKey, usedKey } from '../idempotent.ts';
 import { pageOf, pageQuery, readCursor, sendPage, timedPosition } from '../pagination.ts';
 import type { Passwords } from '../passwords.ts';
-import { etagOf, expectedVersionOf } from '../preconditions.ts';
+import { etagOf, readIfMatch } from '../preconditions.ts';
 import { text } from '../schemas.ts';
 
 const params = z.object({ id: customerId });
@@ -67,9 +67,6 @@ export function customerEndpoints({ db, passwords, forgetCaller }: CustomerDeps)
       'This Idempotency-Key was used for a customer with another password.',
     );
   };
-
-  const expectedVersion = async (request: Request, id: string): Promise<number | undefined> =>
-    expectedVersionOf(request, (await findCustomer(db, id))?.version);
 
   return [
     endpoint({
@@ -151,8 +148,7 @@ export function customerEndpoints({ db, passwords, forgetCaller }: CustomerDeps)
       answers: { 200: customerAnswer },
       problems: ['email_taken', 'version_conflict', 'invalid_header'],
       async handle({ params: { id }, body, caller, request, response }) {
-        const meant = customerMeant(caller, id);
-        const put = await updateCustomer(db, meant, body, await expectedVersion(request, meant));
+        const put = await updateCustomer(db, customerMeant(caller, id), body, readIfMatch(request));
         if (!put) throw noSuchCustomer();
         sendCustomer(response, put);
       },
@@ -169,8 +165,7 @@ export function customerEndpoints({ db, passwords, forgetCaller }: CustomerDeps)
       answers: { 200: customerAnswer },
       problems: ['email_taken', 'version_conflict', 'invalid_header'],
       async handle({ params: { id }, body, caller, request, response }) {
-        const meant = customerMeant(caller, id);
-        const changed = await updateCustomer(db, meant, body, await expectedVersion(request, meant));
+        const changed = await updateCustomer(db, customerMeant(caller, id), body, readIfMatch(request));
         if (!changed) throw noSuchCustomer();
         sendCustomer(response, changed);
       },
@@ -187,8 +182,7 @@ export function customerEndpoints({ db, passwords, forgetCaller }: CustomerDeps)
       problems: ['version_conflict', 'invalid_header'],
       async handle({ params: { id }, caller, request, response }) {
         const meant = customerMeant(caller, id);
-        const expected = await expectedVersion(request, meant);
-        if (!(await deleteCustomer(db, meant, expected))) throw noSuchCustomer();
+        if (!(await deleteCustomer(db, meant, readIfMatch(request)))) throw noSuchCustomer();
         forgetCaller(meant);
         await eraseTraces(db, meant);
         response.status(204).end();

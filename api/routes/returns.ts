@@ -1,3 +1,4 @@
+import type { Logger } from 'pino';
 import { z } from 'zod';
 import type { SideWorkflows } from '../../client/side-workflows.ts';
 import type { Db } from '../../db/connect.ts';
@@ -20,7 +21,6 @@ import { createReturn, orderId, orderReturn, uuidId } from '../order-schemas.ts'
 import { expectedVersionOf, readPreferredWait } from '../preconditions.ts';
 import { actorOf, type Caller } from '../tokens.ts';
 import { commandProblems, ifMatch, MIN_WAIT_MS, prefer } from './orders.ts';
-import type { Logger } from 'pino';
 
 export interface ReturnDeps {
   db: Db;
