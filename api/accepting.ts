@@ -1,5 +1,5 @@
 import type { Price, Quote } from '../db/products.ts';
-import { OrderPlatformError } from '../domain/errors.ts';
+import { invalidField, OrderPlatformError } from '../domain/errors.ts';
 import { lineIdFor, orderNumber } from '../domain/ids.ts';
 import type { PlacedOrder } from '../domain/order.ts';
 import type { PlaceOrderRequest } from './order-schemas.ts';
@@ -53,10 +53,7 @@ export function acceptOrder({
   });
   const total = lines.reduce((sum, line) => sum + line.unitPrice * line.quantity, 0);
   if (!Number.isSafeInteger(total)) {
-    const detail = 'The total is more than an order can have.';
-    throw new OrderPlatformError('validation_failed', `/lines: ${detail}`, {
-      errors: [{ pointer: '/lines', detail }],
-    });
+    throw invalidField('/lines', 'The total is more than an order can have.');
   }
   if (request.expectedTotal !== undefined && request.expectedTotal !== total) {
     throw new OrderPlatformError(

@@ -4,7 +4,7 @@ import { findOrder, findOrderRecord } from '../db/orders.ts';
 import { quoteOrder } from '../db/products.ts';
 import { isTemporalUnavailable } from '../client/calls.ts';
 import type { OrderWorkflows } from '../client/order-workflows.ts';
-import { OrderPlatformError } from '../domain/errors.ts';
+import { invalidField, OrderPlatformError } from '../domain/errors.ts';
 import { orderIdFor } from '../domain/ids.ts';
 import { type Order, pendingOrder, type PlacedOrder } from '../domain/order.ts';
 import { toOrder, toPlacedOrder } from '../domain/record.ts';
@@ -226,9 +226,7 @@ function assertSame(accepted: PlacedOrder, requestHash: string): void {
 function customerOf(caller: Caller, request: PlaceOrderRequest): string {
   if (caller.role !== 'customer') {
     if (request.customerId !== undefined) return request.customerId;
-    throw new OrderPlatformError('validation_failed', '/customerId: Staff must say whose order it is.', {
-      errors: [{ pointer: '/customerId', detail: 'Staff must say whose order it is.' }],
-    });
+    throw invalidField('/customerId', 'Staff must say whose order it is.');
   }
   if (request.customerId === undefined || request.customerId === caller.id) return caller.id;
   throw new OrderPlatformError('forbidden', 'A customer orders for itself only.');

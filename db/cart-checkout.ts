@@ -1,6 +1,6 @@
 import { sql } from 'kysely';
 import { MAX_CART_ITEMS } from '../domain/cart.ts';
-import { OrderPlatformError } from '../domain/errors.ts';
+import { invalidField, OrderPlatformError } from '../domain/errors.ts';
 import { cartLocked, type CartTerms, forgetEmptiness, fromNow } from './carts.ts';
 import type { Db, Trx } from './connect.ts';
 
@@ -42,8 +42,7 @@ export async function lockCart(
       : [];
     if (lines.length === 0) throw new OrderPlatformError('cart_empty', 'There is nothing in the cart.');
     if (lines.length > MAX_CART_ITEMS) {
-      const detail = `An order has at most ${MAX_CART_ITEMS} products.`;
-      throw new OrderPlatformError('validation_failed', detail, { errors: [{ pointer: '/lines', detail }] });
+      throw invalidField('/lines', `An order has at most ${MAX_CART_ITEMS} products.`);
     }
     await trx
       .updateTable('shopping.carts')

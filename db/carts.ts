@@ -1,6 +1,6 @@
 import { sql } from 'kysely';
 import { type Cart, type CartRecord, MAX_CART_ITEMS, MAX_QUANTITY, toCart } from '../domain/cart.ts';
-import { OrderPlatformError } from '../domain/errors.ts';
+import { invalidField, OrderPlatformError } from '../domain/errors.ts';
 import type { Db, Trx } from './connect.ts';
 
 /** Whose cart it is; a visitor has no customerId. */
@@ -86,14 +86,11 @@ export const cartLocked = (orderId: string) =>
     extra: { orderId },
   });
 
-const invalid = (pointer: string, detail: string) =>
-  new OrderPlatformError('validation_failed', `${pointer}: ${detail}`, { errors: [{ pointer, detail }] });
-
 /** What an order of the cart would cost has to be a number that JSON can tell. */
 async function checkTotal(trx: Trx, cartId: string): Promise<void> {
   const cart = await findCart(trx, cartId);
   if (cart && !Number.isSafeInteger(cart.total)) {
-    throw invalid('/quantity', 'The total is more than a cart can have.');
+    throw invalidField('/quantity', 'The total is more than a cart can have.');
   }
 }
 
@@ -115,16 +112,19 @@ export async function addToCart(
     .where('sku', '=', sku)
     .where('active', '=', true)
     .executeTakeFirst();
-  if (!product) throw invalid('/sku', `There is no product ${sku}.`);
+  if (!product) throw invalidField('/sku', `There is no product ${sku}.`);
   if (currency !== null && currency !== product.currency) {
-    throw invalid('/sku', `A cart has one currency, this one ${currency}; ${sku} costs ${product.currency}.`);
+    throw invalidField(
+      '/sku',
+      `A cart has one currency, this one ${currency}; ${sku} costs ${product.currency}.`,
+    );
   }
   if (product.held === null && Number(product.count) >= MAX_CART_ITEMS) {
-    throw invalid('/sku', `A cart has at most ${MAX_CART_ITEMS} products.`);
+    throw invalidField('/sku', `A cart has at most ${MAX_CART_ITEMS} products.`);
   }
   const units = (product.held ?? 0) + quantity;
   if (units > MAX_QUANTITY) {
-    throw invalid('/quantity', `With what is in the cart that is more than ${MAX_QUANTITY}.`);
+    throw invalidField('/quantity', `With what is in the cart that is more than ${MAX_QUANTITY}.`);
   }
   await trx
     .insertInto('shopping.cart_items')

@@ -1,5 +1,5 @@
 import { sql } from 'kysely';
-import { OrderPlatformError } from '../domain/errors.ts';
+import { invalidField, OrderPlatformError } from '../domain/errors.ts';
 import { isWanted, type WantedVersions } from '../domain/versions.ts';
 import type { Db, Trx } from './connect.ts';
 import type { MovementType } from './schema.ts';
@@ -101,9 +101,7 @@ export async function adjustStock(trx: Trx, sku: string, delta: number, reason: 
     );
   }
   if (before.onHand + delta > MAX_ON_HAND) {
-    throw new OrderPlatformError('validation_failed', 'That is more than a stock can hold.', {
-      errors: [{ pointer: '/delta', detail: `At most ${MAX_ON_HAND - before.onHand} more fit.` }],
-    });
+    throw invalidField('/delta', `The stock can hold at most ${MAX_ON_HAND - before.onHand} more.`);
   }
   const stock = await changeOnHand(trx, sku, delta);
   await recordAdjustment(trx, stock, delta, reason);

@@ -73,3 +73,7 @@ export class OrderPlatformError extends Error {
     this.extra = options.extra ?? {};
   }
 }
+
+/** A body of which one field is not valid: the one that `pointer` (RFC 6901) leads to. */
+export const invalidField = (pointer: string, detail: string): OrderPlatformError =>
+  new OrderPlatformError('validation_failed', `${pointer}: ${detail}`, { errors: [{ pointer, detail }] });

@@ -1,4 +1,4 @@
-import { OrderPlatformError } from './errors.ts';
+import { invalidField, OrderPlatformError } from './errors.ts';
 import {
   type Cancellation,
   type LineUnits,
@@ -191,10 +191,7 @@ export function chooseUnits(
     const left = available.find((units) => units.lineId === lineId)?.quantity ?? 0;
     const total = (chosen.get(lineId) ?? 0) + quantity;
     if (!line) {
-      const detail = 'The order has no such line.';
-      throw new OrderPlatformError('validation_failed', `/lines/${index}/lineId: ${detail}`, {
-        errors: [{ pointer: `/lines/${index}/lineId`, detail }],
-      });
+      throw invalidField(`/lines/${index}/lineId`, 'The order has no such line.');
     }
     if (total > left) {
       throw new OrderPlatformError(

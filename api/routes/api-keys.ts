@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { z } from 'zod';
 import { findApiKey, insertApiKey, listApiKeys, revokeApiKey } from '../../db/api-keys.ts';
 import type { Db } from '../../db/connect.ts';
-import { OrderPlatformError } from '../../domain/errors.ts';
+import { invalidField, OrderPlatformError } from '../../domain/errors.ts';
 import { commandIdFor } from '../../domain/ids.ts';
 import { type ApiKeys, newApiKey } from '../api-keys.ts';
 import { type Endpoint, endpoint } from '../endpoint.ts';
@@ -111,10 +111,7 @@ export function apiKeyEndpoints({ db, apiKeys }: { db: Db; apiKeys: ApiKeys }): 
 /** Asked of a new key only: what made a key makes it known again, also when the key has expired. */
 function assertFuture(expiresAt: string | null): void {
   if (expiresAt === null || Date.parse(expiresAt) > Date.now()) return;
-  const detail = 'A key expires in the future';
-  throw new OrderPlatformError('validation_failed', `/expiresAt: ${detail}`, {
-    errors: [{ pointer: '/expiresAt', detail }],
-  });
+  throw invalidField('/expiresAt', 'A key expires in the future.');
 }
 
 const noSuchKey = (): OrderPlatformError => new OrderPlatformError('not_found', 'There is no such API key.');

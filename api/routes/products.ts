@@ -12,7 +12,7 @@ import {
   type ProductSort,
 } from '../../db/product-lists.ts';
 import { findProduct, type Product } from '../../db/products.ts';
-import { OrderPlatformError } from '../../domain/errors.ts';
+import { invalidField, OrderPlatformError } from '../../domain/errors.ts';
 import { type Endpoint, endpoint, STAFF } from '../endpoint.ts';
 import { oncePerKey, usedKey } from '../idempotent.ts';
 import { pageOf, pageQuery, readCursor, sendPage } from '../pagination.ts';
@@ -165,10 +165,7 @@ export function productEndpoints({ db, search }: { db: Db; search: Db }): Endpoi
       problems: ['version_conflict', 'not_found', 'invalid_header'],
       async handle({ params: { sku: wanted }, body: { sku: named = wanted, ...fields }, request, response }) {
         if (named !== wanted) {
-          const detail = `This is about ${wanted}: a product keeps its sku.`;
-          throw new OrderPlatformError('validation_failed', `/sku: ${detail}`, {
-            errors: [{ pointer: '/sku', detail }],
-          });
+          throw invalidField('/sku', `This is about ${wanted}: a product keeps its sku.`);
         }
         const versions = readIfMatch(request);
         const put = await db.transaction().execute((trx) => putProduct(trx, wanted, fields, versions));
