@@ -111,7 +111,7 @@ async function publicPaths(): Promise<string[]> {
 /** What nobody is refused everywhere else is for test/authorisation.test.ts. */
 test.for(['admin', 'staff', 'john', 'nobody'] as const)(
   'schemathesis, as %s, finds nothing that /openapi.json does not say',
-  { timeout: 120_000 },
+  { timeout: 300_000 },
   async (caller, { skip }) => {
     if ('missing' in schemathesis) return skip(schemathesis.missing);
     const { command } = schemathesis;

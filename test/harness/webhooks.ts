@@ -14,6 +14,9 @@ export interface Endpoint {
   path: string;
 }
 
+/** For how long a webhook waits for its answer: long enough for a slow machine to do a few things meanwhile. */
+export const ANSWER_WITHIN_SECONDS = 5;
+
 /** A platform whose webhooks go to a receiver of the test. Answers are held against /openapi.json. */
 export class WebhookPlatform {
   readonly receiver: Receiver;
@@ -32,7 +35,7 @@ export class WebhookPlatform {
   static async start(): Promise<WebhookPlatform> {
     const environment = {
       WEBHOOK_RETRY_SECONDS: '0.2,0.3,0.3',
-      WEBHOOK_TIMEOUT_SECONDS: '2',
+      WEBHOOK_TIMEOUT_SECONDS: String(ANSWER_WITHIN_SECONDS),
       WEBHOOK_DISABLE_AFTER_HOURS: '0',
       RECONCILE_INTERVAL_SECONDS: '86400',
     };
