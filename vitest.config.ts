@@ -19,6 +19,8 @@ export default defineConfig({
     globalSetup: 'test/harness/global-setup.ts',
     sequence: { sequencer: SlowFirst },
     pool: 'forks',
+    // Each file has a platform of its own; modules, and what they know of the API's description, are shared.
+    isolate: false,
     maxWorkers: 2,
     testTimeout: 60_000,
     hookTimeout: 90_000,

@@ -6,7 +6,7 @@ import { type Answer, type Api, orderOf } from './harness/http.ts';
 import { conforming } from './harness/openapi.ts';
 import { expectProblem } from './harness/problems.ts';
 import { JWT_SECRET, startStack, type TestStack } from './harness/stack.ts';
-import { eventually } from './harness/wait.ts';
+import { eventually, untilLockedOut } from './harness/wait.ts';
 
 const JOHN = '550e8400-e29b-41d4-a716-446655440000';
 
@@ -232,12 +232,7 @@ describe('a password', () => {
   ) =>
     await stack.db.transaction().execute(async (trx) => {
       await sql`select from identity.users where email = ${email} for update`.execute(trx);
-      await work((count) =>
-        eventually(`${count} wait for it`, async () => {
-          const { rows } = await sql`select from pg_locks where not granted`.execute(stack.db);
-          return rows.length >= count;
-        }),
-      );
+      await work((count) => untilLockedOut(stack.db, count));
     });
 
   test('that is changed while others log in and refresh leaves none of them logged in', async () => {

@@ -11,7 +11,7 @@ import { conforming } from './harness/openapi.ts';
 import { createExplainer } from './harness/plans.ts';
 import { expectProblem } from './harness/problems.ts';
 import { startStack, type TestStack } from './harness/stack.ts';
-import { eventually } from './harness/wait.ts';
+import { eventually, untilLockedOut } from './harness/wait.ts';
 
 const JOHN = '550e8400-e29b-41d4-a716-446655440000';
 const JANE = '550e8400-e29b-41d4-a716-446655440001';
@@ -354,10 +354,7 @@ describe('logging in', () => {
       const user = trx.updateTable('identity.users').where('id', '=', customer.id);
       await user.set({ password_hash: 'of another one' }).execute();
       refused = login(visitor, email, password);
-      await eventually('the login waits for the change', async () => {
-        const { rows } = await sql`select from pg_locks where not granted`.execute(stack.db);
-        return rows.length > 0;
-      });
+      await untilLockedOut(stack.db);
     });
     expectProblem(await refused!, 401, 'invalid_credentials');
     expect(contents(await read(visitor))).toEqual([['A', 2]]);
