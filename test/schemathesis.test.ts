@@ -8,6 +8,9 @@ import { expectMoneyAddsUp, expectStockAddsUp } from './harness/invariants.ts';
 import { findSchemathesis } from './harness/schemathesis.ts';
 import { startStack, type TestStack } from './harness/stack.ts';
 
+/** Python looks for proxies in all of the environment at each request, and npm makes it large. */
+const { PATH, HOME } = process.env;
+
 let stack: TestStack;
 let schemathesis: Awaited<ReturnType<typeof findSchemathesis>>;
 let folder: string;
@@ -121,9 +124,14 @@ test.for(['admin', 'staff', 'john', 'nobody'] as const)(
         : ['--header', `Authorization: Bearer ${stack.tokens[caller]}`];
     const args = ['-m', 'schemathesis.cli', 'run', `${stack.api.url}/openapi.json`, '--no-color', ...as];
     const { code, output } = await new Promise<{ code: unknown; output: string }>((resolve) => {
-      execFile(command, args, { cwd: folder, maxBuffer: 64e6 }, (error, stdout, stderr) => {
-        resolve({ code: error?.code ?? 0, output: stdout + stderr });
-      });
+      execFile(
+        command,
+        args,
+        { cwd: folder, env: { PATH, HOME }, maxBuffer: 64e6 },
+        (error, stdout, stderr) => {
+          resolve({ code: error?.code ?? 0, output: stdout + stderr });
+        },
+      );
     });
     expect(code, output).toBe(0);
   },
