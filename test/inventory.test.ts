@@ -7,7 +7,7 @@ import { expectMoneyAddsUp, expectStockAddsUp } from './harness/invariants.ts';
 import { conforming } from './harness/openapi.ts';
 import { expectProblem } from './harness/problems.ts';
 import { startStack, type TestStack } from './harness/stack.ts';
-import { eventually, untilLockedOut } from './harness/wait.ts';
+import { eventually } from './harness/wait.ts';
 
 let stack: TestStack;
 let api: Api;
@@ -125,7 +125,13 @@ describe('setting what is on hand', () => {
         .forUpdate()
         .execute();
       const answer = put('SET-DELETED', { onHand: 7 });
-      await untilLockedOut(stack.db);
+      await eventually('it waits for the stock', async () => {
+        const { rows } = await sql`
+          select from pg_stat_activity
+          where datname = current_database() and wait_event_type = 'Lock' and query like '%"inventory"."stock"%'
+        `.execute(stack.db);
+        return rows.length > 0;
+      });
       await trx.deleteFrom('inventory.stock').where('sku', '=', 'SET-DELETED').execute();
       return { answer };
     });
