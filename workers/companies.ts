@@ -10,7 +10,6 @@ import type { CircuitPosition } from '../providers/circuit.ts';
 import { guardCarrier, guardPayments } from '../providers/guarded.ts';
 import { mockPayments } from '../providers/payment/mock.ts';
 import type { PaymentProvider } from '../providers/payment/provider.ts';
-import { stripePayments } from '../providers/payment/stripe.ts';
 import { WebhookRefused } from '../providers/webhooks/webhook-refused.ts';
 
 export interface CompanyOptions {
@@ -35,17 +34,21 @@ export interface Companies {
 }
 
 /** Connects to the companies, each behind a circuit breaker of its own, of which `onCircuit` hears. */
-export function openCompanies(
+export async function openCompanies(
   db: Db,
   options: CompanyOptions,
   onCircuit: (company: string, state: CircuitPosition) => void,
-): Companies {
-  const { STRIPE_API_KEY: apiKey, STRIPE_WEBHOOK_SECRET: stripeSecret, MOCK_WEBHOOK_SECRET } = options;
-  const mock = mockPayments({ books: mockPaymentBooks(db), webhookSecret: MOCK_WEBHOOK_SECRET });
-  const known = [
-    ...(options.PAYMENT_PROVIDER === 'mock' ? [mock] : []),
-    ...(apiKey && stripeSecret ? [stripePayments({ apiKey, webhookSecret: stripeSecret })] : []),
-  ];
+): Promise<Companies> {
+  const { STRIPE_API_KEY: apiKey, STRIPE_WEBHOOK_SECRET: webhookSecret, MOCK_WEBHOOK_SECRET } = options;
+  const known: PaymentProvider[] = [];
+  if (options.PAYMENT_PROVIDER === 'mock') {
+    known.push(mockPayments({ books: mockPaymentBooks(db), webhookSecret: MOCK_WEBHOOK_SECRET }));
+  }
+  if (apiKey && webhookSecret) {
+    // Its library is a tenth of what a process loads: only those load it that have a use for it.
+    const { stripePayments } = await import('../providers/payment/stripe.ts');
+    known.push(stripePayments({ apiKey, webhookSecret }));
+  }
   const guard = (company: string) => ({
     onStateChange: (state: CircuitPosition) => onCircuit(company, state),
   });

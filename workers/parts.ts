@@ -108,7 +108,7 @@ export async function openParts(name: string, options: PartsOptions): Promise<Pa
     logger.warn({ company, state }, 'A circuit has changed');
     metrics.noteCircuit(company, state);
   };
-  const companies = openCompanies(db, options, noteCircuit);
+  const companies = await openCompanies(db, options, noteCircuit);
   const client = new Client({ connection, namespace });
   // A process that starts while Postgres is away leaves it as it is.
   await setStockManager(db, options.STOCK_MANAGER_EMAIL).catch((error: unknown) =>

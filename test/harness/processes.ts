@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { createWriteStream, readFileSync } from 'node:fs';
+import { closeSync, openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { eventually } from './wait.ts';
 
@@ -22,15 +22,14 @@ export async function startProcess(
   logFile: string,
   isReady: () => Promise<boolean>,
 ): Promise<Process> {
+  const log = openSync(logFile, 'a');
   const child: ChildProcess = spawn(process.execPath, [join(product, entry)], {
     cwd: product,
     env: { PATH: process.env.PATH, HOME: process.env.HOME, ...environment },
     // With a channel to the test, the process ends itself when the test is killed.
-    stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
+    stdio: ['ignore', log, log, 'ipc'],
   });
-  const log = createWriteStream(logFile, { flags: 'a' });
-  child.stdout?.pipe(log, { end: false });
-  child.stderr?.pipe(log, { end: false });
+  closeSync(log);
   const exited = once(child, 'exit');
   const end = async (signal: NodeJS.Signals): Promise<number | null> => {
     if (child.exitCode === null && child.signalCode === null) child.kill(signal);
