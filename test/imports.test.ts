@@ -47,10 +47,11 @@ async function imported(type: string, raw: string | Buffer, contentType = CSV): 
   const accepted = await send(type, raw, contentType);
   expect(accepted.status).toBe(202);
   expect(accepted.headers.get('location')).toBe(`/v1/imports/${accepted.body.id}`);
-  return await eventually('the import ends', async () => {
+  const ended = async () => {
     const now = await look(accepted.body.id);
     return now.status === 'running' ? undefined : now;
-  });
+  };
+  return await eventually('the import ends', ended, 60);
 }
 
 const exported = async (noun: string, format: string): Promise<string> => {
@@ -250,7 +251,7 @@ describe('products', () => {
     expect(ended).toMatchObject({ status: 'failed', errors: [{ row, detail: expect.stringMatching(why) }] });
   });
 
-  test('that are ten thousand are soon there, and can be exported and imported again', async () => {
+  test('that are ten thousand can be exported and imported again', { timeout: 240_000 }, async () => {
     const rows = Array.from(
       { length: 10_000 },
       (_, number) => `MANY-${number},Thing ${number},${number},USD`,
