@@ -22,7 +22,7 @@ export default defineConfig({
     // Each file has a platform of its own; modules, and what they know of the API's description, are shared.
     isolate: false,
     maxWorkers: 2,
-    testTimeout: 60_000,
+    testTimeout: 120_000,
     hookTimeout: 90_000,
   },
 });

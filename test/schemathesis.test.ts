@@ -110,7 +110,7 @@ const operationsOf = (role: Role | 'nobody'): string[] =>
 /** What a role is refused is refused before anything is read of the request, see test/authorisation.test.ts. */
 test.for(['admin', 'staff', 'customer', 'nobody'] as const)(
   'schemathesis, as %s, finds nothing that /openapi.json does not say',
-  { timeout: 300_000 },
+  { timeout: 600_000 },
   async (role, { skip }) => {
     if ('missing' in schemathesis) return skip(schemathesis.missing);
     const { command } = schemathesis;
