@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
+import { Stripe } from 'stripe';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type Answer, type Api, orderOf } from './harness/http.ts';
 import { conforming, type Description, newAjv, readDescription } from './harness/openapi.ts';
@@ -8,21 +9,24 @@ import { startStack, type TestStack } from './harness/stack.ts';
 
 const REQUESTS_A_MINUTE = 40;
 const LOGINS_A_MINUTE = 3;
+const STRIPE_WEBHOOK_SECRET = 'whsec_only_used_by_these_tests';
 
 let stack: TestStack;
 let api: Api;
-/** An API process that limits its callers. */
+/** An API process that limits its callers, and knows Stripe. */
 let strict: Api;
 beforeAll(async () => {
   stack = await startStack();
-  const limits = {
+  const environment = {
     RATE_LIMIT_PER_MINUTE: String(REQUESTS_A_MINUTE),
     LOGIN_LIMIT_PER_MINUTE: String(LOGINS_A_MINUTE),
+    STRIPE_API_KEY: 'sk_test_only_used_by_these_tests',
+    STRIPE_WEBHOOK_SECRET,
     API_WORKER: 'false',
   };
   [api, strict] = await Promise.all([
     conforming(stack.api),
-    stack.startApi(limits).then((started) => started.api),
+    stack.startApi(environment).then((started) => started.api),
   ]);
 });
 afterAll(() => stack.stop());
@@ -38,6 +42,25 @@ describe('an operator', () => {
     expect(ready.headers.get('cache-control')).toBe('no-store');
     expect(Object.keys(ready.body.parts)).toEqual(expect.arrayContaining(['postgres', 'temporal', 'smtp']));
     expect(new Set(Object.values(ready.body.parts))).toEqual(new Set(['ok']));
+  });
+
+  test('who gives Stripe’s keys hears of Stripe, beside the company that new orders pay through', async () => {
+    const event = { id: 'evt_1', object: 'event', type: 'customer.created', data: { object: {} } };
+    const raw = JSON.stringify(event);
+    const heard = (secret: string) =>
+      strict.request('POST', '/v1/payments/stripe/webhook', {
+        raw,
+        headers: {
+          'stripe-signature': Stripe.webhooks.generateTestHeaderString({ payload: raw, secret }),
+        },
+      });
+    expect(await heard(STRIPE_WEBHOOK_SECRET)).toMatchObject({ status: 200, body: { received: true } });
+    expectProblem(await heard('whsec_of_somebody_else'), 401, 'invalid_signature');
+    expectProblem(
+      await strict.request('POST', '/v1/payments/mock/webhook', { raw, headers: {} }),
+      401,
+      'invalid_signature',
+    );
   });
 
   test('reads metrics of HTTP, pool, Temporal SDK, process, and orders by outcome', async () => {

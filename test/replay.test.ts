@@ -3,13 +3,14 @@ import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import type { WorkflowHandle } from '@temporalio/client';
-import { DefaultLogger, type History, Runtime, Worker } from '@temporalio/worker';
+import type { History } from '@temporalio/worker';
 import { describe, expect, inject, test } from 'vitest';
 import { freePort } from '../dev/ports.ts';
 import { EXAMPLE_WEBHOOK_SECRET } from '../config/env.ts';
 import { signMockWebhook } from '../providers/webhooks/standard-webhooks.ts';
 import { address, orderOf } from './harness/http.ts';
 import { startReceiver } from './harness/receiver.ts';
+import { replayHistory } from './harness/replay.ts';
 import { startStack } from './harness/stack.ts';
 import { eventually } from './harness/wait.ts';
 
@@ -21,22 +22,13 @@ import { eventually } from './harness/wait.ts';
 const folder = join(import.meta.dirname, 'histories');
 const recordAs = process.env.RECORD_HISTORIES;
 
-Runtime.install({
-  logger: new DefaultLogger('ERROR'),
-  telemetryOptions: { logging: { forward: {}, filter: 'error' } },
-});
-
 interface Stored {
   workflowId: string;
   history: History;
 }
 
 const replay = ({ workflowId, history }: Stored): Promise<void> =>
-  Worker.runReplayHistory(
-    { workflowBundle: { codePath: inject('parts').workflowBundle } },
-    history,
-    workflowId,
-  );
+  replayHistory(inject('parts').workflowBundle, history, workflowId);
 
 describe('stored histories replay', () => {
   const files = readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter((file) =>

@@ -1,8 +1,8 @@
-import { DefaultLogger, Runtime, Worker } from '@temporalio/worker';
 import { expect } from 'vitest';
 import { findOrderRecord, listOrderEvents, type OrderEvent } from '../../db/orders.ts';
 import type { OrderRecord } from '../../domain/record.ts';
 import { isFinal } from '../../domain/states.ts';
+import { replayHistories } from '../harness/replay.ts';
 import type { TestStack } from '../harness/stack.ts';
 import { eventually } from '../harness/wait.ts';
 
@@ -210,17 +210,11 @@ export async function expectNothingUnderWay(stack: TestStack): Promise<void> {
   );
 }
 
-Runtime.install({
-  logger: new DefaultLogger('ERROR'),
-  telemetryOptions: { logging: { forward: {}, filter: 'error' } },
-});
-
 /** Every workflow goes on from its history wherever it has to: what was done at once comes in the same order again. */
 export async function expectHistoriesReplay({ temporal, parts }: TestStack): Promise<void> {
   const histories = temporal.workflow.list().intoHistories({ concurrency: 5 });
-  const options = { workflowBundle: { codePath: parts.workflowBundle } };
   const wrong: string[] = [];
-  for await (const { workflowId, error } of Worker.runReplayHistories(options, histories)) {
+  for await (const { workflowId, error } of replayHistories(parts.workflowBundle, histories)) {
     if (error) wrong.push(`${workflowId}: ${error.message}`);
   }
   expect(wrong).toEqual([]);
