@@ -29,6 +29,9 @@ export function describeApi(endpoints: Endpoint[]) {
   });
 }
 
+/** A path as the description writes it: `/v1/orders/{id}` for Express's `/v1/orders/:id`. */
+export const templateOf = (path: string): string => path.replaceAll(/:(\w+)/g, '{$1}');
+
 function describe(definition: Endpoint): Parameters<OpenAPIRegistry['registerPath']>[0] {
   const headers = Object.entries(definition.headers ?? {}).map(([name, { description, required }]) => {
     const form = HEADER_SCHEMAS[name] ?? z.string();
@@ -39,7 +42,7 @@ function describe(definition: Endpoint): Parameters<OpenAPIRegistry['registerPat
   const login = access === 'public' ? [] : [{ bearer: [] }, ...(access.includes('nobody') ? [{}] : [])];
   return {
     method: definition.method,
-    path: definition.path.replaceAll(/:(\w+)/g, '{$1}'),
+    path: templateOf(definition.path),
     operationId: operationId(definition),
     tags: [definition.tag],
     summary: definition.summary,

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { listDescriptions } from '../api/endpoints.ts';
+import { templateOf } from '../api/openapi.ts';
 import type { Role } from '../domain/roles.ts';
 import { orderOf } from './harness/http.ts';
 import { expectMoneyAddsUp, expectStockAddsUp } from './harness/invariants.ts';
@@ -105,7 +106,7 @@ ${thing('products', 'sku', 'skus')}
 const operationsOf = (role: Role | 'nobody'): string[] =>
   listDescriptions()
     .filter(({ access }) => access === 'public' || access.includes(role))
-    .map(({ method, path }) => `${method.toUpperCase()} ${path.replaceAll(/:(\w+)/g, '{$1}')}`);
+    .map(({ method, path }) => `${method.toUpperCase()} ${templateOf(path)}`);
 
 /** What a role is refused is refused before anything is read of the request, see test/authorisation.test.ts. */
 test.for(['admin', 'staff', 'customer', 'nobody'] as const)(

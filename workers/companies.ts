@@ -45,7 +45,7 @@ export async function openCompanies(
     known.push(mockPayments({ books: mockPaymentBooks(db), webhookSecret: MOCK_WEBHOOK_SECRET }));
   }
   if (apiKey && webhookSecret) {
-    // Its library is a tenth of what a process loads: only those load it that have a use for it.
+    // Its library is large; only processes that have a use for it load it.
     const { stripePayments } = await import('../providers/payment/stripe.ts');
     known.push(stripePayments({ apiKey, webhookSecret }));
   }
