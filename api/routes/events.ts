@@ -24,6 +24,7 @@ const eventTypes = z
   .pipe(z.array(z.string().regex(EVENT_TYPE_PATTERN, 'For example order.placed,return.*')).max(MAX_TYPES));
 
 export function eventEndpoints({ db, load, streams, callers }: EventDeps): Endpoint[] {
+  const readPosition = sharedByAll(() => currentPosition(db));
   return [
     endpoint({
       method: 'get',
@@ -57,7 +58,7 @@ export function eventEndpoints({ db, load, streams, callers }: EventDeps): Endpo
       async handle({ query, caller, request, response }) {
         const { types = [], orderId } = query;
         if (orderId !== undefined) await load(orderId, caller);
-        const now = await currentPosition(db);
+        const now = await readPosition();
         const token = request.headers.authorization!.replace(/^bearer +/i, '').trim();
         streams.open(request, response, {
           caller,
@@ -75,6 +76,24 @@ export function eventEndpoints({ db, load, streams, callers }: EventDeps): Endpo
       },
     }),
   ];
+}
+
+/**
+ * Reads once for all who ask while another reading is under way, each of whom gets what was read after it asked: after a
+ * restart all listeners come back at once, and orders need the connections too.
+ */
+function sharedByAll<T>(read: () => Promise<T>): () => Promise<T> {
+  let underWay: Promise<unknown> = Promise.resolve();
+  let next: Promise<T> | undefined;
+  return () => {
+    next ??= underWay.then(() => {
+      next = undefined;
+      const found = read();
+      underWay = found.catch(() => undefined);
+      return found;
+    });
+    return next;
+  };
 }
 
 /** The place that an id stands for. Throws `invalid_cursor` for one that no stream on this database has given out. */
