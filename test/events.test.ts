@@ -430,7 +430,7 @@ describe('GET /v1/events', () => {
   });
 
   test('ends the streams when the process stops, so that it can', async () => {
-    const { api: leaving, process } = await stack.startApi();
+    const { api: leaving, process } = await stack.startApi({ LOG_LEVEL: 'info' });
     const stream = await listenAt(`${leaving.url}/v1/events`, staff);
     const began = performance.now();
     await process.stop();

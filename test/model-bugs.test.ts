@@ -71,7 +71,6 @@ test.each(bugs)(
         WORKFLOW_BUNDLE: bundle,
         MOCK_WEBHOOK_SECRET,
         RECONCILE_INTERVAL_SECONDS: '86400',
-        LOG_LEVEL: 'warn',
       },
     });
     try {

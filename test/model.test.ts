@@ -33,7 +33,6 @@ beforeAll(async () => {
       API_WORKER: 'false',
       MOCK_WEBHOOK_SECRET,
       RECONCILE_INTERVAL_SECONDS: '86400',
-      LOG_LEVEL: 'warn',
     },
   });
   await putOnSale(stack, CONTENDED, CONTENDED_UNITS, 1000);

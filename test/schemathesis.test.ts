@@ -17,10 +17,11 @@ const { PATH, HOME } = process.env;
 let stack: TestStack;
 let schemathesis: Awaited<ReturnType<typeof findSchemathesis>>;
 let folder: string;
+let configured: string;
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), 'holdfast-schemathesis-'));
   [stack, schemathesis] = await Promise.all([startStack(), findSchemathesis()]);
-  writeFileSync(join(folder, 'schemathesis.toml'), await configuration());
+  configured = await configuration();
 }, 180_000);
 afterAll(async () => {
   await expectStockAddsUp(stack.db);
@@ -108,8 +109,16 @@ const operationsOf = (role: Role | 'nobody'): string[] =>
     .filter(({ access }) => access === 'public' || access.includes(role))
     .map(({ method, path }) => `${method.toUpperCase()} ${templateOf(path)}`);
 
+/** The operations whose limits were tried, value by value, by a role that may do less. What they take is the same for all. */
+const covered: string[] = [];
+const isCovered = () => `
+[[operations]]
+include-name = ${JSON.stringify(covered)}
+phases.coverage.enabled = false
+`;
+
 /** What a role is refused is refused before anything is read of the request, see test/authorisation.test.ts. */
-test.for(['admin', 'staff', 'customer', 'nobody'] as const)(
+test.for(['nobody', 'customer', 'staff', 'admin'] as const)(
   'schemathesis, as %s, finds nothing that /openapi.json does not say',
   { timeout: 600_000 },
   async (role, { skip }) => {
@@ -117,13 +126,15 @@ test.for(['admin', 'staff', 'customer', 'nobody'] as const)(
     const { command } = schemathesis;
     const { admin, staff, john: customer } = stack.tokens;
     const token = { admin, staff, customer, nobody: undefined }[role];
-    const operations = operationsOf(role).flatMap((operation) => ['--include-name', operation]);
+    const operations = operationsOf(role);
+    const names = operations.flatMap((operation) => ['--include-name', operation]);
     const login = token ? ['--header', `Authorization: Bearer ${token}`] : [];
     const run = ['-m', 'schemathesis.cli', 'run', `${stack.api.url}/openapi.json`, '--no-color'];
+    writeFileSync(join(folder, 'schemathesis.toml'), configured + isCovered());
     const { code, output } = await new Promise<{ code: unknown; output: string }>((resolve) => {
       execFile(
         command,
-        [...run, ...operations, ...login],
+        [...run, ...names, ...login],
         { cwd: folder, env: { PATH, HOME }, maxBuffer: 64e6 },
         (error, stdout, stderr) => {
           resolve({ code: error?.code ?? 0, output: stdout + stderr });
@@ -131,5 +142,6 @@ test.for(['admin', 'staff', 'customer', 'nobody'] as const)(
       );
     });
     expect(code, output).toBe(0);
+    covered.push(...operations);
   },
 );

@@ -79,6 +79,8 @@ export async function startStack(options: StackOptions = {}): Promise<TestStack>
     WORKFLOW_BUNDLE: parts.workflowBundle,
     RATE_LIMIT_PER_MINUTE: '1000000',
     WEBHOOK_ALLOW_PRIVATE: 'true',
+    // Without a line for each request, of which there are tens of thousands.
+    LOG_LEVEL: 'warn',
     ...options.environment,
   };
 
