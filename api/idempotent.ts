@@ -72,7 +72,7 @@ export async function onceById(
   const id = used ? commandIdFor(used.caller, used.route, used.key) : randomUUID();
   if (await wasDoneBefore(db, used, response)) return id;
   await effect(id);
-  if (used) await claimKey(db, used);
+  await noteDone(db, used, response);
   return id;
 }
 
@@ -81,4 +81,9 @@ export async function wasDoneBefore(db: Db, used: UsedKey | undefined, response:
   if (!used || !(await isReplay(db, used))) return false;
   markReplayed(response);
   return true;
+}
+
+/** Notes that the key's request was done; where the same one, at the same time, was sooner, marks the answer. */
+export async function noteDone(db: Db, used: UsedKey | undefined, response: Response): Promise<void> {
+  if (used && !(await claimKey(db, used))) markReplayed(response);
 }

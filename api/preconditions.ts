@@ -58,16 +58,26 @@ export function sendUnlessKnown(request: Request, response: Response, etag: stri
 
 const MAX_WAIT_SECONDS = 30;
 const DEFAULT_WAIT_SECONDS = 10;
+/** For longer than Temporal takes to give a workflow task out again that got lost, which is 10 s. */
+const DEFAULT_CHANGE_WAIT_SECONDS = 15;
+const MIN_CHANGE_WAIT_MS = 1_000;
+
+/**
+ * How long to wait for a change, which has no 202, in milliseconds: by `Prefer` as well, but however short the caller's wait
+ * is, for a second.
+ */
+export const readChangeWait = (request: Request): number =>
+  Math.max(readPreferredWait(request, DEFAULT_CHANGE_WAIT_SECONDS), MIN_CHANGE_WAIT_MS);
 
 /** How long the caller wants to wait for an outcome, by `Prefer` (RFC 7240), in milliseconds. */
-export function readPreferredWait(request: Request): number {
+export function readPreferredWait(request: Request, defaultSeconds = DEFAULT_WAIT_SECONDS): number {
   const preferences = String(request.headers.prefer ?? '').split(',');
   const wait = preferences
     .map((preference) => preference.trim().match(/^wait\s*=\s*"?(\d{1,6})"?/i)?.[1])
     .find(Boolean);
   if (wait !== undefined) return Math.min(Number(wait), MAX_WAIT_SECONDS) * 1000;
   const async = preferences.some((preference) => preference.trim().toLowerCase() === 'respond-async');
-  return async ? 0 : DEFAULT_WAIT_SECONDS * 1000;
+  return async ? 0 : defaultSeconds * 1000;
 }
 
 /**

@@ -1,7 +1,7 @@
 import { sql } from 'kysely';
 import { MAX_CART_ITEMS } from '../domain/cart.ts';
 import { invalidField, OrderPlatformError } from '../domain/errors.ts';
-import { cartLocked, type CartTerms, forgetEmptiness, fromNow } from './carts.ts';
+import { cartLocked, type CartTerms, forgetEmptiness, fromNow, remindLater } from './carts.ts';
 import type { Db, Trx } from './connect.ts';
 
 /** What it takes from the lock to the start of an order's workflow ends long before that, by its own timeouts. */
@@ -51,7 +51,7 @@ export async function lockCart(
         locked_at: sql<Date>`now()`,
         checkouts: row('checkouts', '+', 1),
         expires_at: fromNow(terms.expirySeconds),
-        remind_at: fromNow(terms.reminderSeconds),
+        remind_at: remindLater(terms),
       }))
       .where('id', '=', cartId)
       .execute();

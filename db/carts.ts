@@ -36,12 +36,16 @@ export async function findCart(db: Db | Trx, cartId: string): Promise<Cart | und
   return rows[0] && toCart(rows[0]);
 }
 
+/** When to remind of a cart that is used now, without a change: later, unless that was done. */
+export const remindLater = ({ reminderSeconds }: CartTerms) =>
+  sql<Date | null>`case when remind_at is not null then ${fromNow(reminderSeconds)} end`;
+
 /** Counts looking at a cart as using it. */
 export async function touchCart(db: Db, cartId: string, terms: CartTerms): Promise<void> {
   await sql`
     update shopping.carts
     set expires_at = ${fromNow(terms.expirySeconds)},
-      remind_at = case when remind_at is not null then ${fromNow(terms.reminderSeconds)} end
+      remind_at = ${remindLater(terms)}
     where id = ${cartId}::uuid and expires_at > now()
   `.execute(db);
 }

@@ -23,8 +23,6 @@ export interface WebhookPayload {
 export const TEST_EVENT = 'webhook.test';
 
 const HTTP_GONE = 410;
-/** Statuses by which an endpoint may say when to come again. */
-const HTTP_LATER = [429, 503];
 const LONGEST_WAIT_MS = 24 * 3_600_000;
 /** Retries of deliveries that failed together do not come together. */
 const JITTER = 0.1;
@@ -62,6 +60,6 @@ export function judge(
   if (planned === undefined) {
     return { status: 'failed', ...(failingForMs >= disableAfterMs && { disables: 'failing' }) };
   }
-  const asked = HTTP_LATER.includes(status) ? Math.min(retryAfterMs, LONGEST_WAIT_MS) : 0;
+  const asked = Math.min(retryAfterMs, LONGEST_WAIT_MS);
   return { status: 'pending', retryInMs: Math.max(Math.round(planned * (1 + JITTER * chance)), asked) };
 }

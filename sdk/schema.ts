@@ -4362,7 +4362,7 @@ export interface operations {
             header?: {
                 /** @description Only if the order is still at this version (its ETag) */
                 "If-Match"?: "*" | string;
-                /** @description `wait=<seconds>` (default 10, at most 30) or `respond-async` */
+                /** @description `wait=<seconds>` (default 15, at least 1, at most 30) */
                 Prefer?: string;
             };
             path: {
@@ -4750,7 +4750,7 @@ export interface operations {
                 "Idempotency-Key"?: string;
                 /** @description Only if the order is still at this version (its ETag) */
                 "If-Match"?: "*" | string;
-                /** @description `wait=<seconds>` (default 10, at most 30) or `respond-async` */
+                /** @description `wait=<seconds>` (default 15, at least 1, at most 30) */
                 Prefer?: string;
             };
             path: {
@@ -4976,7 +4976,7 @@ export interface operations {
             header?: {
                 /** @description Only if the order is still at this version (its ETag) */
                 "If-Match"?: "*" | string;
-                /** @description `wait=<seconds>` (default 10, at most 30) or `respond-async` */
+                /** @description `wait=<seconds>` (default 15, at least 1, at most 30) */
                 Prefer?: string;
             };
             path: {
@@ -5117,7 +5117,7 @@ export interface operations {
                 "Idempotency-Key"?: string;
                 /** @description Only if the order is still at this version (its ETag) */
                 "If-Match"?: "*" | string;
-                /** @description `wait=<seconds>` (default 10, at most 30) or `respond-async` */
+                /** @description `wait=<seconds>` (default 15, at least 1, at most 30) */
                 Prefer?: string;
             };
             path: {
@@ -5906,7 +5906,7 @@ export interface operations {
                 "Idempotency-Key"?: string;
                 /** @description Only if the order is still at this version (its ETag) */
                 "If-Match"?: "*" | string;
-                /** @description `wait=<seconds>` (default 10, at most 30) or `respond-async` */
+                /** @description `wait=<seconds>` (default 15, at least 1, at most 30) */
                 Prefer?: string;
             };
             path: {
@@ -6047,7 +6047,7 @@ export interface operations {
                 "Idempotency-Key"?: string;
                 /** @description Only if the order is still at this version (its ETag) */
                 "If-Match"?: "*" | string;
-                /** @description `wait=<seconds>` (default 10, at most 30) or `respond-async` */
+                /** @description `wait=<seconds>` (default 15, at least 1, at most 30) */
                 Prefer?: string;
             };
             path: {
@@ -6188,7 +6188,7 @@ export interface operations {
                 "Idempotency-Key"?: string;
                 /** @description Only if the order is still at this version (its ETag) */
                 "If-Match"?: "*" | string;
-                /** @description `wait=<seconds>` (default 10, at most 30) or `respond-async` */
+                /** @description `wait=<seconds>` (default 15, at least 1, at most 30) */
                 Prefer?: string;
             };
             path: {

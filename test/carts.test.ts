@@ -732,6 +732,8 @@ describe('as time goes by', () => {
     );
 
     await read(byLogin(john));
+    expectProblem(await checkOut(john, orderBody('tok_ok', { expectedTotal: 1 })), 409, 'price_changed');
+    expect(await checkOut(john, orderBody('tok_declined'))).toMatchObject({ body: { status: 'rejected' } });
     await age(2);
     expect(await tend()).toEqual({ unlocked: 0, expired: 0, reminded: 0 });
     await add(byLogin(john), 'MOUSE-WL');

@@ -302,6 +302,7 @@ describe('a message that the staff sends', () => {
     const both = await Promise.all([1, 2].map(() => send(note('keyed@example.com'), headers)));
     const again = await send(note('keyed@example.com'), headers);
     expect(again.headers.get('idempotent-replayed')).toBe('true');
+    expect(both.filter(({ headers: told }) => told.get('idempotent-replayed') === 'true')).toHaveLength(1);
     for (const { status, body } of [...both, again]) {
       expect(status).toBe(202);
       expect(body.id).toBe(again.body.id);

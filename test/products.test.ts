@@ -261,6 +261,7 @@ describe('a bad query', () => {
     ['-price', cursor([null, 'MOUSE-WL'])],
     ['newest', cursor(['2026-02-30T00:00:00Z', 'MOUSE-WL'])],
     ['newest', cursor(['0000-01-01T00:00:00Z', 'MOUSE-WL'])],
+    ['newest', cursor([`2026-01-01T00:00:00.${'0'.repeat(160)}Z`, 'MOUSE-WL'])],
     ['newest', cursor([1, 'MOUSE-WL'])],
     ['relevance&q=mouse', cursor([1e-300, 'MOUSE-WL'])],
     ['relevance&q=mouse', cursor([1e300, 'MOUSE-WL'])],

@@ -82,6 +82,7 @@ describe('webhook endpoints', () => {
     );
     expect(new Set(answers.map((answer) => answer.body.id)).size).toBe(1);
     expect(answers.filter((answer) => answer.body.secret !== undefined)).toHaveLength(1);
+    expect(answers.filter((answer) => answer.headers.get('idempotent-replayed') === 'true')).toHaveLength(2);
     expectProblem(
       await platform.ask('POST', 'webhook-endpoints', { ...body, description: 'other' }, key),
       422,

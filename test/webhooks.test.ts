@@ -204,20 +204,25 @@ describe('webhooks', () => {
   test('wait for as long as Retry-After says', async () => {
     const endpoint = await platform.addQuietEndpoint();
     platform.receiver.respond(endpoint.path, (_received, response, earlier) =>
-      earlier === 0
-        ? response.writeHead(429, { 'retry-after': '2' }).end('slow down')
+      earlier < 2
+        ? response.writeHead([429, 502][earlier]!, { 'retry-after': '2' }).end('slow down')
         : response.writeHead(200).end('x'.repeat(1_000_000)),
     );
     await platform.untilStatus((await platform.sendTest(endpoint)).id, 'delivered');
-    const [first, second] = platform.receiver.received(endpoint.path).map(({ at }) => at) as [number, number];
-    expect(second - first).toBeGreaterThanOrEqual(1_900);
+    const times = platform.receiver.received(endpoint.path).map(({ at }) => at);
+    expect(times).toHaveLength(3);
+    expect(times[1]! - times[0]!).toBeGreaterThanOrEqual(1_900);
+    expect(times[2]! - times[1]!).toBeGreaterThanOrEqual(1_900);
   });
 
   test('410 disables the endpoint, which can be enabled again', async () => {
     const endpoint = await platform.addQuietEndpoint();
     platform.receiver.respond(endpoint.path, (_received, response) => response.writeHead(410).end());
-    const { id } = await platform.sendTest(endpoint);
+    const key = { 'idempotency-key': 'gone' };
+    const sendTest = () => platform.ask('POST', `webhook-endpoints/${endpoint.id}/test`, {}, key);
+    const { id } = (await sendTest()).body;
     expect((await platform.untilStatus(id, 'failed')).attempts).toHaveLength(1);
+    expect(await sendTest()).toMatchObject({ status: 202, body: { id, status: 'failed' } });
     const { body } = await platform.ask('GET', `webhook-endpoints/${endpoint.id}`);
     expect(body).toMatchObject({ enabled: false, disabledReason: 'gone' });
     const enabled = await platform.ask('PATCH', `webhook-endpoints/${endpoint.id}`, { enabled: true });

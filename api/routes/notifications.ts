@@ -8,7 +8,6 @@ import {
   replayNotification,
   replayNotifications as replayAll,
 } from '../../db/notification-queue.ts';
-import { claimKey } from '../../db/idempotency-keys.ts';
 import { OrderPlatformError } from '../../domain/errors.ts';
 import {
   CHANNELS,
@@ -17,7 +16,7 @@ import {
   type RenderMessage,
 } from '../../domain/notifications.ts';
 import { EVERYBODY, type Endpoint, endpoint, STAFF } from '../endpoint.ts';
-import { onceById, oncePerKey, usedKey, wasDoneBefore } from '../idempotent.ts';
+import { noteDone, onceById, oncePerKey, usedKey, wasDoneBefore } from '../idempotent.ts';
 import { notification, replayNotifications, sendNotification } from '../notification-schemas.ts';
 import { uuidId } from '../order-schemas.ts';
 import { pageOf, pageQuery, readCursor, sendPage } from '../pagination.ts';
@@ -148,7 +147,7 @@ export function notificationEndpoints({ db, render, wakePump }: NotificationDeps
         const isRepeat = await wasDoneBefore(db, used, response);
         const range = { ...(from && { from: new Date(from) }), ...(to && { to: new Date(to) }) };
         const replayed = isRepeat ? 0 : await replayAll(db, { ...filter, ...range });
-        if (used && !isRepeat) await claimKey(db, used);
+        if (!isRepeat) await noteDone(db, used, response);
         wakePump();
         response.status(202).json({ replayed });
       },

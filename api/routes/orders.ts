@@ -1,7 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { z } from 'zod';
 import type { Db } from '../../db/connect.ts';
-import { claimKey } from '../../db/idempotency-keys.ts';
 import { listOrders } from '../../db/order-lists.ts';
 import { listOrderEvents } from '../../db/orders.ts';
 import { OrderPlatformError } from '../../domain/errors.ts';
@@ -9,7 +8,7 @@ import { commandIdFor } from '../../domain/ids.ts';
 import type { LineUnits, Order } from '../../domain/order.ts';
 import { ORDER_STATUSES } from '../../domain/states.ts';
 import { EVERYBODY, type Endpoint, endpoint } from '../endpoint.ts';
-import { usedKey, wasDoneBefore } from '../idempotent.ts';
+import { noteDone, usedKey, wasDoneBefore } from '../idempotent.ts';
 import { assertCommandable, type OrderCommands } from '../order-commands.ts';
 import type { ReadOrder } from '../order-reader.ts';
 import { cancelOrder, changeOrder, order, orderEvent, orderId, placeOrder } from '../order-schemas.ts';
@@ -20,15 +19,13 @@ import {
   expectedVersionOf,
   markReplayed,
   readIdempotencyKey,
+  readChangeWait,
   readPreferredWait,
   requireIdempotencyKey,
 } from '../preconditions.ts';
 import { sku, text, timestamp, uuid } from '../schemas.ts';
 import { actorOf, type Caller } from '../tokens.ts';
 import type { Request, Response } from 'express';
-
-/** A change has no 202: it is waited for, however short the caller's wait. */
-export const MIN_WAIT_MS = 1_000;
 
 const position = z.tuple([timestamp, z.guid()]);
 const OrderHeaders = { ETag: 'The version of the order', Location: 'Where the order is' };
@@ -41,6 +38,9 @@ export const commandProblems = [
 ] as const;
 export const prefer = {
   Prefer: { description: '`wait=<seconds>` (default 10, at most 30) or `respond-async`' },
+};
+export const preferredChangeWait = {
+  Prefer: { description: '`wait=<seconds>` (default 15, at least 1, at most 30)' },
 };
 export const ifMatch = {
   'If-Match': { description: 'Only if the order is still at this version (its ETag)' },
@@ -110,10 +110,10 @@ export function orderEndpoints({ db, load, place, commands }: OrderDeps): Endpoi
           commandId: used ? commandIdFor(used.caller, used.route, used.key) : randomUUID(),
         }),
       };
-      const waitMs = readPreferredWait(request);
-      outcome = await commands.cancel(before, wish, lines ? Math.max(waitMs, MIN_WAIT_MS) : waitMs);
+      const waitMs = lines ? readChangeWait(request) : readPreferredWait(request);
+      outcome = await commands.cancel(before, wish, waitMs);
     }
-    if (used) await claimKey(db, used);
+    await noteDone(db, used, response);
     response.status(outcome === 'done' ? 200 : 202);
     return sendOrder(response, await load(before.id, caller));
   };
@@ -265,7 +265,7 @@ export function orderEndpoints({ db, load, place, commands }: OrderDeps): Endpoi
       access: EVERYBODY,
       params: orderId,
       body: changeOrder,
-      headers: { ...ifMatch, ...prefer },
+      headers: { ...ifMatch, ...preferredChangeWait },
       answers: {
         200: { description: 'The order as it is now', body: order, headers: { ETag: OrderHeaders.ETag } },
       },
@@ -279,7 +279,7 @@ export function orderEndpoints({ db, load, place, commands }: OrderDeps): Endpoi
           by: actorOf(caller),
           ...(expectedVersion !== undefined && { expectedVersion }),
         };
-        await commands.change(before, wish, readPreferredWait(request) || MIN_WAIT_MS);
+        await commands.change(before, wish, readChangeWait(request));
         sendOrder(response, await load(before.id, caller));
       },
     }),

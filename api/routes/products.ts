@@ -33,7 +33,7 @@ const POSITIONS: Record<ProductSort, z.ZodType<[string | number, string]>> = {
   name: word,
   price: z.tuple([z.int(), sku]),
   '-price': z.tuple([z.int(), sku]),
-  newest: z.tuple([z.iso.datetime().refine((at) => at >= '1970'), sku]),
+  newest: z.tuple([z.iso.datetime({ precision: 3 }).refine((at) => at >= '1970'), sku]),
   relevance: z.tuple([
     z
       .number()

@@ -18,9 +18,9 @@ import { EVERYBODY, type Endpoint, endpoint, STAFF } from '../endpoint.ts';
 import { onceById } from '../idempotent.ts';
 import { mayRead, type ReadOrder } from '../order-reader.ts';
 import { createReturn, orderId, orderReturn, uuidId } from '../order-schemas.ts';
-import { expectedVersionOf, readPreferredWait } from '../preconditions.ts';
+import { expectedVersionOf, readChangeWait } from '../preconditions.ts';
 import { actorOf, type Caller } from '../tokens.ts';
-import { commandProblems, ifMatch, MIN_WAIT_MS, prefer } from './orders.ts';
+import { commandProblems, ifMatch, preferredChangeWait } from './orders.ts';
 
 export interface ReturnDeps {
   db: Db;
@@ -85,11 +85,11 @@ export function returnEndpoints({ db, load, sideflows, logger }: ReturnDeps): En
       params: uuidId,
       body: z.strictObject({}),
       bodyOptional: true,
-      headers: { ...keyed, ...ifMatch, ...prefer },
+      headers: { ...keyed, ...ifMatch, ...preferredChangeWait },
       answers: { 200: aReturn },
       problems: [...commandProblems, ...keyProblems],
       async handle({ params, body, caller, request, response }) {
-        const waitMs = Math.max(readPreferredWait(request), MIN_WAIT_MS);
+        const waitMs = readChangeWait(request);
         const { order } = await find(params.id, caller);
         const expectedVersion = expectedVersionOf(request, order.version);
         const wish = { by: actorOf(caller), ...(expectedVersion !== undefined && { expectedVersion }) };

@@ -10,11 +10,10 @@ import { onceById } from '../idempotent.ts';
 import type { OrderCommands } from '../order-commands.ts';
 import { mayRead, type ReadOrder } from '../order-reader.ts';
 import { changeShipment, createShipment, orderId, shipment, uuidId } from '../order-schemas.ts';
-import { expectedVersionOf, readPreferredWait } from '../preconditions.ts';
+import { expectedVersionOf, readChangeWait } from '../preconditions.ts';
 import type { ReadWebhook } from '../webhooks.ts';
 import { actorOf, type Caller } from '../tokens.ts';
-import { commandProblems, ifMatch, MIN_WAIT_MS, prefer } from './orders.ts';
-import type { Request } from 'express';
+import { commandProblems, ifMatch, preferredChangeWait } from './orders.ts';
 import type { Logger } from 'pino';
 
 /** What a carrier's webhook says. */
@@ -71,11 +70,9 @@ export function shipmentEndpoints({ db, load, commands, readWebhook, logger }: S
     }
     if (status === 'delivered' && found.status !== 'delivered') {
       const still = version === undefined ? {} : { expectedVersion: version };
-      await commands.deliver(order, { shipmentId, by, ...still }, Math.max(waitMs, MIN_WAIT_MS));
+      await commands.deliver(order, { shipmentId, by, ...still }, waitMs);
     }
   };
-
-  const waitOf = (request: Request) => Math.max(readPreferredWait(request), MIN_WAIT_MS);
 
   return [
     endpoint({
@@ -86,7 +83,7 @@ export function shipmentEndpoints({ db, load, commands, readWebhook, logger }: S
       access: STAFF,
       params: orderId,
       body: createShipment,
-      headers: { ...keyed, ...ifMatch, ...prefer },
+      headers: { ...keyed, ...ifMatch, ...preferredChangeWait },
       answers: {
         200: { description: 'The shipment that an earlier request had made', body: shipment },
         201: { ...aShipment, headers: { Location: 'Where the shipment is' } },
@@ -105,7 +102,7 @@ export function shipmentEndpoints({ db, load, commands, readWebhook, logger }: S
         };
         let id: string | undefined;
         const ship = async (shipmentId: string) => {
-          id = await commands.ship(order, { ...wish, shipmentId }, waitOf(request));
+          id = await commands.ship(order, { ...wish, shipmentId }, readChangeWait(request));
         };
         const wanted = await onceById(db, { request, response, caller, body, orderId: order.id }, ship);
         if (id === undefined) await ship(wanted);
@@ -137,7 +134,7 @@ export function shipmentEndpoints({ db, load, commands, readWebhook, logger }: S
       access: STAFF,
       params: uuidId,
       body: changeShipment,
-      headers: { ...ifMatch, ...prefer },
+      headers: { ...ifMatch, ...preferredChangeWait },
       answers: { 200: aShipment },
       problems: commandProblems,
       async handle({ params, body, caller, request, response }) {
@@ -148,7 +145,7 @@ export function shipmentEndpoints({ db, load, commands, readWebhook, logger }: S
           throw new OrderPlatformError('invalid_transition', detail, { extra: { currentStatus: status } });
         }
         const expectedVersion = expectedVersionOf(request, before.order.version);
-        await move(before, body, actorOf(caller), waitOf(request), expectedVersion);
+        await move(before, body, actorOf(caller), readChangeWait(request), expectedVersion);
         response.json((await find(params.id, caller)).found);
       },
     }),
@@ -161,7 +158,7 @@ export function shipmentEndpoints({ db, load, commands, readWebhook, logger }: S
       params: uuidId,
       body: z.strictObject({}),
       bodyOptional: true,
-      headers: { ...keyed, ...ifMatch, ...prefer },
+      headers: { ...keyed, ...ifMatch, ...preferredChangeWait },
       answers: { 200: aShipment },
       problems: [...commandProblems, ...keyProblems],
       async handle({ params, body, caller, request, response }) {
@@ -169,7 +166,7 @@ export function shipmentEndpoints({ db, load, commands, readWebhook, logger }: S
         const expectedVersion = expectedVersionOf(request, before.order.version);
         const by = actorOf(caller);
         await onceById(db, { request, response, caller, body }, () =>
-          move(before, { status: 'delivered' }, by, waitOf(request), expectedVersion),
+          move(before, { status: 'delivered' }, by, readChangeWait(request), expectedVersion),
         );
         response.json((await find(params.id, caller)).found);
       },
@@ -194,7 +191,12 @@ export function shipmentEndpoints({ db, load, commands, readWebhook, logger }: S
         for (const { id, orderId: owner } of tracked) {
           const order = (await findOrder(db, owner))!;
           const found = order.shipments.find((candidate) => candidate.id === id)!;
-          await move({ order, found }, { status: news!.status }, `carrier:${params.name}`, waitOf(request));
+          await move(
+            { order, found },
+            { status: news!.status },
+            `carrier:${params.name}`,
+            readChangeWait(request),
+          );
         }
         response.json({ received: true });
       },

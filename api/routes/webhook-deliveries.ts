@@ -82,12 +82,12 @@ export function webhookDeliveryEndpoints({ db }: { db: Db }): Endpoint[] {
       problems: ['endpoint_disabled', 'invalid_idempotency_key', 'idempotency_key_reused'],
       async handle({ params, body, caller, request, response }) {
         const { endpointId } = await find(params.id);
-        if (!(await findWebhookEndpoint(db, endpointId))?.enabled) {
-          throw new OrderPlatformError('endpoint_disabled', 'Its endpoint is disabled, or was taken away.');
-        }
-        await oncePerKey(db, usedKey(request, caller, body), response, (trx) =>
-          replayWebhookDelivery(trx, params.id),
-        );
+        await oncePerKey(db, usedKey(request, caller, body), response, async (trx) => {
+          if (!(await findWebhookEndpoint(trx, endpointId))?.enabled) {
+            throw new OrderPlatformError('endpoint_disabled', 'Its endpoint is disabled, or was taken away.');
+          }
+          await replayWebhookDelivery(trx, params.id);
+        });
         response.status(202).json(await find(params.id));
       },
     }),

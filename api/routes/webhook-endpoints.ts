@@ -194,9 +194,9 @@ export function webhookEndpointEndpoints({
       problems: ['endpoint_disabled', ...keyProblems],
       async handle({ params, body, caller, request, response }) {
         const { id: endpointId, enabled } = await find(params.id);
-        if (!enabled) throw new OrderPlatformError('endpoint_disabled', 'Enable the endpoint first.');
-        const id = await onceById(db, { request, response, caller, body }, (newId) =>
-          createWebhookDelivery(db, {
+        const id = await onceById(db, { request, response, caller, body }, async (newId) => {
+          if (!enabled) throw new OrderPlatformError('endpoint_disabled', 'Enable the endpoint first.');
+          await createWebhookDelivery(db, {
             id: newId,
             endpointId,
             payload: {
@@ -204,8 +204,8 @@ export function webhookEndpointEndpoints({
               timestamp: new Date().toISOString(),
               data: { endpointId, testId: randomUUID() },
             },
-          }),
-        );
+          });
+        });
         const delivery = await findWebhookDelivery(db, id);
         response.status(202).location(`/v1/webhook-deliveries/${id}`).json(delivery);
       },
