@@ -176,6 +176,9 @@ describe('webhooks', () => {
 
     await platform.ask('PATCH', `webhook-endpoints/${endpoint.id}`, { enabled: false });
     expectProblem(await platform.ask('POST', `webhook-deliveries/${id}/replay`), 409, 'endpoint_disabled');
+    const repeated = await platform.ask('POST', `webhook-deliveries/${id}/replay`, {}, key);
+    expect(repeated).toMatchObject({ status: 202, body: { status: 'delivered' } });
+    expect(repeated.headers.get('idempotent-replayed')).toBe('true');
     expectProblem(
       await platform.ask('POST', `webhook-endpoints/${endpoint.id}/test`),
       409,

@@ -18,8 +18,8 @@ import {
   etagOf,
   expectedVersionOf,
   markReplayed,
-  readIdempotencyKey,
   readChangeWait,
+  readIdempotencyKey,
   readPreferredWait,
   requireIdempotencyKey,
 } from '../preconditions.ts';
