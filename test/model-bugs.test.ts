@@ -52,7 +52,7 @@ afterAll(() => {
 
 test.each(bugs)(
   'the model sees it: $bug',
-  { timeout: 120_000 },
+  { timeout: 300_000 },
   async ({ file, find, replace, seen, seed }) => {
     const path = join(copy, file);
     const right = readFileSync(path, 'utf8');
@@ -75,7 +75,7 @@ test.each(bugs)(
     });
     try {
       await putOnSale(stack, CONTENDED, 100, 1000);
-      const played = playSequences({ stack, seed, patience: 8 }, 6, (count) => count < SEQUENCES);
+      const played = playSequences({ stack, seed, patience: 30 }, 6, (count) => count < SEQUENCES);
       await expect(played).rejects.toThrow(
         new RegExp(`^What is there is not what the model says: .*${seen}`),
       );

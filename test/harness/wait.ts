@@ -1,6 +1,10 @@
 import { sql } from 'kysely';
 import type { Db } from '../../db/connect.ts';
 
+/** A long wait is looked at less and less often, because looking costs those who are waited for: by so much each time. */
+const SLOWER = 1.2;
+const MAX_PAUSE_MS = 1_000;
+
 /** Waits until `probe` gives something truthy, and returns it. Fails with `what` after the deadline. */
 export async function eventually<T>(
   what: string,
@@ -10,7 +14,7 @@ export async function eventually<T>(
 ): Promise<Exclude<Awaited<T>, undefined | null | false | 0 | ''>> {
   const deadline = Date.now() + seconds * 1000;
   let last: unknown;
-  for (;;) {
+  for (let pause = everyMs; ; pause = Math.min(pause * SLOWER, Math.max(everyMs, MAX_PAUSE_MS))) {
     try {
       const found = await probe();
       if (found) return found as Exclude<Awaited<T>, undefined | null | false | 0 | ''>;
@@ -19,7 +23,7 @@ export async function eventually<T>(
       last = error;
     }
     if (Date.now() > deadline) throw new Error(`Not within ${seconds} s: ${what}`, { cause: last });
-    await new Promise((resolve) => setTimeout(resolve, everyMs));
+    await new Promise((resolve) => setTimeout(resolve, pause));
   }
 }
 
