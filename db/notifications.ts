@@ -2,6 +2,7 @@ import { type RawBuilder, sql } from 'kysely';
 import type { Channel, QuietHours, RenderedMessage } from '../domain/notifications.ts';
 import type { Db } from './connect.ts';
 import { quietHoursOf } from './preferences.ts';
+import { callRelay } from './relay-calls.ts';
 
 export interface NotificationToSend {
   id: string;
@@ -146,6 +147,7 @@ export async function markSent(
     insert into ordering.order_events (order_id, seq, type, actor, data)
     select id, last_event_seq, 'notification.sent', 'system', told from counted
   `.execute(db);
+  callRelay();
 }
 
 const isEvent = sql`order_id is null and customer_id is not null`;

@@ -7,6 +7,7 @@ import type { OrderStatus } from '../domain/states.ts';
 import type { Db } from './connect.ts';
 import { findOrderRecord } from './orders.ts';
 import { HEAD_START, wantedChannels, withPreferences } from './preferences.ts';
+import { callRelay } from './relay-calls.ts';
 
 /** What a step left behind. `taken` is false where there was nothing to do. */
 export interface StepTaken {
@@ -248,6 +249,7 @@ async function writeStep(db: Db, before: OrderRecord, { step, after }: TakenStep
     )
     select id from counted
   `.execute(db);
+  callRelay();
   return rows.length > 0;
 }
 

@@ -3,6 +3,7 @@ import { jsonArrayFrom } from 'kysely/helpers/postgres';
 import type { Order } from '../domain/order.ts';
 import { type OrderRecord, toOrder } from '../domain/record.ts';
 import { type Db, statements } from './connect.ts';
+import { callRelay } from './relay-calls.ts';
 
 /** A time inside JSON as the API writes it: RFC 3339 UTC with milliseconds. */
 const rfc3339 = (column: string) =>
@@ -179,6 +180,7 @@ export async function recordEvent(
     insert into ordering.order_events (order_id, seq, type, actor, data)
     select id, last_event_seq, ${type}, 'system', ${JSON.stringify(data)}::jsonb from counted
   `.execute(db);
+  callRelay();
 }
 
 /** Notes that an order's workflow had to be started again. */

@@ -13,6 +13,7 @@ import type { OrderStatus } from '../domain/states.ts';
 import { type Db, violatedConstraint } from './connect.ts';
 import type { StepTaken } from './order-steps.ts';
 import { wantedChannels, withPreferences } from './preferences.ts';
+import { callRelay } from './relay-calls.ts';
 
 /** An order to place, and how. */
 export interface Placement {
@@ -222,6 +223,7 @@ async function insertPlacements(db: Db, placements: Placement[]): Promise<(StepT
       (select notifications.id from notifications where order_id = placed.id and channel = 'email') as "emailId"
     from placed
   `.execute(db);
+  callRelay();
   const written = new Map(rows.map((row) => [row.id, row]));
   return placements.map((placement) => {
     const row = written.get(placement.order.orderId);

@@ -7,6 +7,7 @@ import {
   type WebhookPayload,
 } from '../domain/webhooks.ts';
 import type { Db } from './connect.ts';
+import { callRelay } from './relay-calls.ts';
 
 export interface WebhookDelivery {
   id: string;
@@ -105,6 +106,7 @@ export async function createWebhookDelivery(
     .values({ id, endpoint_id: endpointId, event_type: payload.type, payload: JSON.stringify(payload) })
     .onConflict((conflict) => conflict.doNothing())
     .execute();
+  callRelay();
 }
 
 /** Sends a delivery again, with all of its retries; one that waits for a retry has it now. */
@@ -121,6 +123,7 @@ export async function replayWebhookDelivery(db: Db, id: string): Promise<void> {
     }))
     .where('id', '=', id)
     .execute();
+  callRelay();
 }
 
 export interface DeliveryClaim {
@@ -227,6 +230,7 @@ export async function callNextInLine(db: Db, endpointId: string, places: number)
       for update skip locked
     )
   `.execute(db);
+  callRelay();
 }
 
 /**

@@ -166,9 +166,9 @@ describe('on a running platform', () => {
   });
 
   test('a burst, and the API is killed in the middle: every order is there once, and has its workflow', async () => {
-    await stack.stock('BURST', 230);
+    await stack.stock('BURST', 115);
     const { api, process } = await stack.startApi({ WORKFLOW_LANE_LIMIT: '4' });
-    const keys = Array.from({ length: 240 }, () => randomUUID());
+    const keys = Array.from({ length: 120 }, () => randomUUID());
     const left = [...keys];
     const ids = new Map<string, string>();
     /** As a careful client does: asks again elsewhere, with the same key, when it hears nothing. */
@@ -182,7 +182,7 @@ describe('on a running platform', () => {
         const { status, body } = await send(key);
         expect([201, 202]).toContain(status);
         ids.set(key, body.id);
-        if (ids.size === 80) killed = process.kill();
+        if (ids.size === 40) killed = process.kill();
       }
     };
     await Promise.all(Array.from({ length: 40 }, client));
@@ -203,14 +203,14 @@ describe('on a running platform', () => {
     expect(ended.map(({ id }) => id)).toEqual(keys.map((key) => ids.get(key)));
     const counts = { confirmed: 0, rejected: 0 };
     for (const { status } of ended) counts[status as keyof typeof counts] += 1;
-    expect(counts).toEqual({ confirmed: 230, rejected: 10 });
+    expect(counts).toEqual({ confirmed: 115, rejected: 5 });
     await eventually('no order waits', async () => (await countWaiting(stack.db)).count === 0, 60);
     const workflows = ended.map(({ workflowId }) => stack.temporal.workflow.getHandle(workflowId));
     await eventually(
       'the workflows of the confirmed ones run, the others have ended',
       async () => {
         const described = await Promise.all(workflows.map((workflow) => workflow.describe()));
-        return described.filter(({ status }) => status.name === 'RUNNING').length === 230;
+        return described.filter(({ status }) => status.name === 'RUNNING').length === 115;
       },
       60,
     );

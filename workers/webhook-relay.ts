@@ -3,10 +3,11 @@ import type { Logger } from 'pino';
 import type { SideWorkflows } from '../client/side-workflows.ts';
 import type { Db } from '../db/connect.ts';
 import { claimDeliveries, settleDeliveries } from '../db/webhook-deliveries.ts';
+import { onRelayCalled } from '../db/relay-calls.ts';
 import { fanOut, findWork } from '../db/webhook-fanout.ts';
 import { isOutage, startRounds } from './rounds.ts';
 
-/** Makes deliveries of the recorded events, and tells their workflows. */
+/** Makes deliveries of the recorded events, and tells their workflows: soon after this process has recorded some. */
 export interface WebhookRelay {
   /** Ends after what has begun. */
   stop(): Promise<void>;
@@ -19,6 +20,10 @@ export interface WebhookRelayOptions {
 }
 
 const LOOK_EVERY_MS = 200;
+/** For so long after a call, and after there was something: what it was called for may not be committed yet. */
+const LIVELY_MS = 2_000;
+/** Else: what a process left behind that has died, or could not be seen before an older transaction ended. */
+const REST_MS = 1_000;
 const RETRY_MS = 1_000;
 const BATCH = 64;
 const CONCURRENCY = 8;
@@ -54,17 +59,31 @@ export function startWebhookRelay({ db, deliver, logger }: WebhookRelayOptions):
     if (failure) throw failure;
   };
 
-  const { stop } = startRounds({
+  let livelyUntil = 0;
+  let resting = false;
+  const { stop, wake } = startRounds({
     async round() {
       const work = await findWork(db);
       if (work.events) await fanOut(db);
       if (work.deliveries) await handOver();
-      return LOOK_EVERY_MS;
+      if (work.events || work.deliveries) livelyUntil = Date.now() + LIVELY_MS;
+      resting = Date.now() >= livelyUntil;
+      return resting ? REST_MS : LOOK_EVERY_MS;
     },
     retryMs: RETRY_MS,
     logger,
     failed: 'Webhooks cannot go out',
     recovered: 'Webhooks go out again',
   });
-  return { stop };
+  const hearNoMore = onRelayCalled(() => {
+    livelyUntil = Date.now() + LIVELY_MS;
+    if (resting) wake();
+    resting = false;
+  });
+  return {
+    stop() {
+      hearNoMore();
+      return stop();
+    },
+  };
 }
