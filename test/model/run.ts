@@ -144,7 +144,7 @@ class Play {
     };
     try {
       const what = 'what is there is what the model says';
-      this.worlds = await eventually(what, explained, this.patience, 200);
+      this.worlds = await eventually(what, explained, this.patience, 400);
     } catch {
       throw new Error(
         `What is there is not what the model says: ${wrong.map((found) => found.join(', ')).join('; or ')}`,
