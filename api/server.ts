@@ -50,8 +50,10 @@ export function createServer(options: ServerOptions): Express {
   for (const definition of options.endpoints) mount(router, options.callers, options.limit, definition);
   app.use(router);
 
-  const description = describeApi(options.endpoints);
-  app.get('/openapi.json', (_request, response) => void response.json(description));
+  let description: ReturnType<typeof describeApi> | undefined;
+  app.get('/openapi.json', (_request, response) => {
+    response.json((description ??= describeApi(options.endpoints)));
+  });
   app.get('/docs', (_request, response) => response.redirect(301, '/docs/'));
   app.get('/docs/swagger-initializer.js', (_request, response) => {
     response
