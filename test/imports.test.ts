@@ -251,20 +251,9 @@ describe('products', () => {
     expect(ended).toMatchObject({ status: 'failed', errors: [{ row, detail: expect.stringMatching(why) }] });
   });
 
-  test('that are ten thousand are imported', { timeout: 240_000 }, async () => {
-    const rows = Array.from(
-      { length: 10_000 },
-      (_, number) => `MANY-${number},Thing ${number},${number},USD`,
-    );
-    const ended = await imported('products', `sku,name,price,currency\n${rows.join('\n')}`);
-    expect(ended).toMatchObject({ status: 'completed', processed: 10_000, failed: 0 });
-    expect((await exported('products', 'ndjson')).trim().split('\n').length).toBeGreaterThan(10_000);
-  });
-
   test('can be exported and imported again', async () => {
-    await sql`delete from catalogue.products where sku like 'MANY-%' and sku not like 'MANY-1%'`.execute(
-      stack.db,
-    );
+    const rows = Array.from({ length: 1_200 }, (_, number) => `TRIP-${number},Thing ${number},${number},USD`);
+    await imported('products', `sku,name,price,currency\n${rows.join('\n')}`);
     const tricky = ['=1+1', "'=1+1", '@x', '-5', '+5', "'quoted'", 'a "b" c', 'a,b', '"', "''-", '\u202E'];
     for (const [index, name] of tricky.entries()) {
       await api.request('PUT', `/v1/products/TRICKY-${index}`, {
@@ -275,7 +264,7 @@ describe('products', () => {
     const csv = await exported('products', 'csv');
     expect(csv).toContain(`TRICKY-0,'=1+1,"'=1+1`);
     const before = await exported('products', 'ndjson');
-    expect(before.trim().split('\n').length).toBeGreaterThan(1_111);
+    expect(before.trim().split('\n').length).toBeGreaterThan(1_200);
     await sql`
       update catalogue.products set name = 'x', description = 'x', category = 'x', price = 7, active = not active
     `.execute(stack.db);
@@ -285,7 +274,17 @@ describe('products', () => {
     expect(await imported('products', before, NDJSON)).toMatchObject({ status: 'completed', failed: 0 });
     expect(await exported('products', 'csv')).toBe(csv);
     expect(await imported('products', csv)).toMatchObject({ status: 'completed' });
-    expect((await product('MANY-1')).version).toBe(3);
+    expect((await product('TRIP-1')).version).toBe(3);
+  });
+
+  test('that are ten thousand are imported', { timeout: 240_000 }, async () => {
+    const rows = Array.from(
+      { length: 10_000 },
+      (_, number) => `MANY-${number},Thing ${number},${number},USD`,
+    );
+    const ended = await imported('products', `sku,name,price,currency\n${rows.join('\n')}`);
+    expect(ended).toMatchObject({ status: 'completed', processed: 10_000, failed: 0 });
+    expect((await exported('products', 'ndjson')).trim().split('\n').length).toBeGreaterThan(10_000);
   });
 });
 

@@ -2,8 +2,8 @@ import pLimit from 'p-limit';
 import type { Logger } from 'pino';
 import type { SideWorkflows } from '../client/side-workflows.ts';
 import type { Db } from '../db/connect.ts';
-import { claimDeliveries, settleDeliveries } from '../db/webhook-deliveries.ts';
 import { onRelayCalled } from '../db/relay-calls.ts';
+import { claimDeliveries, settleDeliveries } from '../db/webhook-deliveries.ts';
 import { fanOut, findWork } from '../db/webhook-fanout.ts';
 import { isOutage, startRounds } from './rounds.ts';
 
@@ -60,30 +60,24 @@ export function startWebhookRelay({ db, deliver, logger }: WebhookRelayOptions):
   };
 
   let livelyUntil = 0;
-  let resting = false;
+  const isLively = () => Date.now() < livelyUntil;
+  const liven = () => (livelyUntil = Date.now() + LIVELY_MS);
   const { stop, wake } = startRounds({
     async round() {
       const work = await findWork(db);
       if (work.events) await fanOut(db);
       if (work.deliveries) await handOver();
-      if (work.events || work.deliveries) livelyUntil = Date.now() + LIVELY_MS;
-      resting = Date.now() >= livelyUntil;
-      return resting ? REST_MS : LOOK_EVERY_MS;
+      if (work.events || work.deliveries) liven();
+      return isLively() ? LOOK_EVERY_MS : REST_MS;
     },
     retryMs: RETRY_MS,
     logger,
     failed: 'Webhooks cannot go out',
     recovered: 'Webhooks go out again',
   });
-  const hearNoMore = onRelayCalled(() => {
-    livelyUntil = Date.now() + LIVELY_MS;
-    if (resting) wake();
-    resting = false;
+  onRelayCalled(() => {
+    if (!isLively()) wake();
+    liven();
   });
-  return {
-    stop() {
-      hearNoMore();
-      return stop();
-    },
-  };
+  return { stop };
 }
