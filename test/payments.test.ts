@@ -912,7 +912,7 @@ describe('payments', () => {
 });
 
 describe('not paid in time', () => {
-  onPlatform(begin, { PAYMENT_TIMEOUT_SECONDS: '2' });
+  onPlatform(begin, { PAYMENT_TIMEOUT_SECONDS: '4' });
 
   test('cancelled, the stock is back, nothing stays held, the customer is told', async () => {
     const order = await life.placed(2, { card: 'tok_async' });
