@@ -1,9 +1,12 @@
 import { execFile } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import type { WorkflowHandle } from '@temporalio/client';
+import { temporal } from '@temporalio/proto';
 import type { History } from '@temporalio/worker';
+import pg from 'pg';
 import { describe, expect, inject, test } from 'vitest';
 import { freePort } from '../dev/ports.ts';
 import { EXAMPLE_WEBHOOK_SECRET } from '../config/env.ts';
@@ -12,7 +15,7 @@ import { address, orderOf } from './harness/http.ts';
 import { startReceiver } from './harness/receiver.ts';
 import { replayHistory } from './harness/replay.ts';
 import { startStack } from './harness/stack.ts';
-import { eventually } from './harness/wait.ts';
+import { eventually, untilLockedOut } from './harness/wait.ts';
 
 /**
  * Orders that began under older code must go on under this one. Each history in histories/ is of a real run; after a
@@ -52,32 +55,97 @@ describe('stored histories replay', () => {
   });
 });
 
-describe.runIf(recordAs)('recording', () => {
-  const expectRecorded = async (name: string, { workflowId }: WorkflowHandle) => {
-    const { temporalCli, temporalAddress } = inject('parts');
-    const { stdout } = await promisify(execFile)(
-      temporalCli,
-      [
-        'workflow',
-        'show',
-        '-w',
-        workflowId,
-        '-o',
-        'json',
-        '--address',
-        temporalAddress,
-        '--namespace',
-        'replay',
-      ],
-      { maxBuffer: 10_000_000 },
-    );
-    const history = JSON.parse(stdout) as { events: unknown[] };
-    expect(history.events.length).toBeGreaterThan(2);
-    writeFileSync(join(folder, recordAs!, `${name}.json`), JSON.stringify({ workflowId, history }, null, 1));
-  };
+const expectRecorded = async (name: string, { workflowId }: WorkflowHandle) => {
+  const { temporalCli, temporalAddress } = inject('parts');
+  const { stdout } = await promisify(execFile)(
+    temporalCli,
+    [
+      'workflow',
+      'show',
+      '-w',
+      workflowId,
+      '-o',
+      'json',
+      '--address',
+      temporalAddress,
+      '--namespace',
+      'replay',
+    ],
+    { maxBuffer: 10_000_000 },
+  );
+  const history = JSON.parse(stdout) as { events: unknown[] };
+  expect(history.events.length).toBeGreaterThan(2);
+  mkdirSync(join(folder, recordAs!), { recursive: true });
+  writeFileSync(join(folder, recordAs!, `${name}.json`), JSON.stringify({ workflowId, history }, null, 1));
+};
 
+test('a step that outlasts its workflow task, beside one that hands over its message', async () => {
+  const stack = await startStack({ environment: { SMTP_URL: `smtp://127.0.0.1:${await freePort()}` } });
+  const { api, databaseUrl, db, tokens } = stack;
+  const skus = ['OUTLAST-0', 'OUTLAST-1', 'OUTLAST-2'];
+  for (const sku of skus) await stack.stock(sku, 5);
+  const placed = await api.place(tokens.john, orderOf(skus.map((sku) => ({ sku, quantity: 5 }))));
+  const { workflowId, lines } = placed.body;
+  const handle = stack.temporal.workflow.getHandle(workflowId);
+  const lock = async (sku: string) => {
+    const client = new pg.Client({ connectionString: databaseUrl });
+    await client.connect();
+    await client.query('begin');
+    await client.query('select from inventory.stock where sku = $1 for update', [sku]);
+    return async () => {
+      await client.query('commit');
+      await client.end();
+    };
+  };
+  const [freeSecond, freeThird] = [await lock(skus[1]!), await lock(skus[2]!)];
+  const ship = (line: number, updateId: string) => {
+    const units = [{ lineId: lines[line]!.id, quantity: 1 }];
+    return handle.executeUpdate('ship', { updateId, args: [{ carrier: 'UPS', lines: units }] });
+  };
+  const isThere = (updateId: string) =>
+    stack.temporal.workflowService.pollWorkflowExecutionUpdate({
+      namespace: stack.temporal.options.namespace,
+      updateRef: { workflowExecution: { workflowId }, updateId },
+      waitPolicy: {
+        lifecycleStage:
+          temporal.api.enums.v1.UpdateWorkflowExecutionLifecycleStage
+            .UPDATE_WORKFLOW_EXECUTION_LIFECYCLE_STAGE_ADMITTED,
+      },
+    });
+  const kinds = async (): Promise<string[]> =>
+    (await handle.fetchHistory()).events!.map(
+      (event) => Object.entries(event).find(([name, value]) => name.endsWith('Attributes') && value)![0],
+    );
+
+  // While one is kept, two more come, and so are given to the workflow in one task.
+  const third = ship(2, randomUUID());
+  await untilLockedOut(db);
+  const sent = [];
+  for (const [line, updateId] of [randomUUID(), randomUUID()].entries()) {
+    sent.push(ship(line, updateId));
+    await eventually('the update is there', async () => await isThere(updateId));
+  }
+  await freeThird();
+  // The next task is that in which the first hears that its message is handed over, while the second still waits.
+  await third;
+  await eventually(
+    'it has begun',
+    async () => (await kinds()).at(-1) === 'workflowTaskStartedEventAttributes',
+  );
+  await freeSecond();
+  await Promise.all(sent);
+
+  const story = (await kinds()).map((kind) => kind.replace('EventAttributes', '')).join(' ');
+  expect(story).toContain(
+    'workflowExecutionUpdateCompleted markerRecorded startChildWorkflowExecutionInitiated',
+  );
+  await replay({ workflowId, history: await handle.fetchHistory() });
+  if (recordAs) await expectRecorded('outlasts-a-task', handle);
+  await stack.stop();
+});
+
+describe.runIf(recordAs)('recording', () => {
   test('every path of an order', async () => {
-    mkdirSync(join(folder, recordAs!), { recursive: true });
     const deadSmtp = { SMTP_URL: `smtp://127.0.0.1:${await freePort()}` };
     const stack = await startStack();
     await stack.stock('RECORDED', 100);
@@ -139,7 +207,6 @@ describe.runIf(recordAs)('recording', () => {
   });
 
   test('the life of an order', async () => {
-    mkdirSync(join(folder, recordAs!), { recursive: true });
     const stack = await startStack({ environment: { RECONCILE_INTERVAL_SECONDS: '86400' } });
     await stack.stock('LIVED', 100);
     const { staff, john } = stack.tokens;
@@ -241,7 +308,6 @@ describe.runIf(recordAs)('recording', () => {
   });
 
   test('a webhook that is tried again', async () => {
-    mkdirSync(join(folder, recordAs!), { recursive: true });
     const receiver = await startReceiver();
     receiver.respond('/', (_received, response, earlier) =>
       response.writeHead(earlier === 0 ? 500 : 200).end(),
