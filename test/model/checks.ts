@@ -1,4 +1,5 @@
 import { expect } from 'vitest';
+import { historyToJSON } from '@temporalio/common/lib/proto-utils.js';
 import { findOrderRecord, listOrderEvents, type OrderEvent } from '../../db/orders.ts';
 import type { OrderRecord } from '../../domain/record.ts';
 import { isFinal } from '../../domain/states.ts';
@@ -177,6 +178,7 @@ export async function expectNothingUnderWay(stack: TestStack): Promise<void> {
     90,
     500,
   );
+  let wrong: string[] = [];
   await eventually(
     'no workflow runs but those that wait for somebody, and none has failed',
     async () => {
@@ -194,20 +196,26 @@ export async function expectNothingUnderWay(stack: TestStack): Promise<void> {
         ...waiting.map(({ id }) => `order-${id}`),
         ...returns.map(({ id }) => `return-${id}`),
       ]);
-      const wrong: string[] = [];
+      wrong = [];
       const query = 'ExecutionStatus IN ("Running", "Failed", "TimedOut")';
       for await (const { workflowId, status } of temporal.workflow.list({ query })) {
-        if (status.name !== 'RUNNING' || !explained.delete(workflowId))
-          wrong.push(`${workflowId} ${status.name}`);
+        if (status.name !== 'RUNNING' || !explained.delete(workflowId)) wrong.push(workflowId);
       }
-      if (wrong.length > 0 || explained.size > 0) {
-        throw new Error(`${wrong.join(', ')}; not running: ${[...explained].join(', ')}`);
-      }
-      return true;
+      if (explained.size > 0) throw new Error(`not running: ${[...explained].join(', ')}`);
+      return wrong.length === 0;
     },
     60,
     1000,
-  );
+  ).catch(async (error: Error) => {
+    const stories = await Promise.all(wrong.map((workflowId) => storyOf(stack, workflowId)));
+    throw new Error([error.message, ...stories].join('\n'), { cause: error });
+  });
+}
+
+/** The whole history of a workflow's last run. */
+async function storyOf({ temporal }: TestStack, workflowId: string): Promise<string> {
+  const history = await temporal.workflow.getHandle(workflowId).fetchHistory();
+  return `${workflowId}: ${JSON.stringify(JSON.parse(historyToJSON(history)))}`;
 }
 
 /** Every workflow goes on from its history wherever it has to: what was done at once comes in the same order again. */
