@@ -4,7 +4,7 @@ import {
   type WorkflowStartOptions,
 } from '@temporalio/client';
 import type { PaymentStatus } from '../domain/payments.ts';
-import { type Return, type ReturnCommand, returnWorkflowId } from '../domain/returns.ts';
+import { isReturnFinal, type Return, type ReturnCommand, returnWorkflowId } from '../domain/returns.ts';
 import {
   IMPORT_WORKFLOW,
   importWorkflowId,
@@ -32,7 +32,7 @@ export interface SideWorkflows {
   startRefund(orderId: string, paymentId: string, news?: PaymentNews): Promise<boolean>;
   /** Waits for a refund up to `waitMs`; undefined when it takes longer. */
   awaitRefund(paymentId: string, waitMs: number): Promise<PaymentStatus | undefined>;
-  /** Starts the workflow of a return; nothing happens where it runs. */
+  /** Starts the workflow of a return; nothing happens where it runs, or has completed since `returned` was read. */
   startReturn(returned: Return, number: string): Promise<boolean>;
   /** Starts to send a notification again and again; false where that is under way already. */
   startNotification(notificationId: string): Promise<boolean>;
@@ -93,6 +93,9 @@ export function createSideWorkflows(client: Client, circuit: TemporalCircuit): S
       return start(RETURN_WORKFLOW, {
         workflowId: returnWorkflowId(id),
         args: [input],
+        // The workflow of a return that goes on has not completed: a start that arrives later than that is stale.
+        workflowIdReusePolicy:
+          isReturnFinal(status) || status === 'received' ? 'ALLOW_DUPLICATE' : 'ALLOW_DUPLICATE_FAILED_ONLY',
         staticSummary: `Return of order ${number}: ${units} ${units === 1 ? 'item' : 'items'}`,
       });
     },

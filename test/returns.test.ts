@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { sql } from 'kysely';
 import { describe, expect, test } from 'vitest';
+import { createSideWorkflows } from '../client/side-workflows.ts';
 import type { Order } from '../domain/order.ts';
 import type { Return, ReturnCommand } from '../domain/returns.ts';
 import { onPlatform, type OrderLife, statusesOf, times } from './harness/order-life.ts';
@@ -444,6 +445,17 @@ describe('many at once', () => {
       if (status === 'approved') await life.advance(it.id, 'receive');
       expect(await handleOf(it).result()).toBe(status === 'approved' ? 'refunded' : 'rejected');
     }
+  });
+
+  test('a start of its workflow that arrives when the return has ended starts nothing', async () => {
+    const order = await life.delivered(1);
+    const returned = await requested(order);
+    await accept(returned);
+    expect(await handleOf(returned).result()).toBe('refunded');
+    const circuit = { run: <T>(call: () => Promise<T>) => call(), isClosed: () => true };
+    const { startReturn } = createSideWorkflows(life.stack.temporal, circuit);
+    expect(await startReturn({ ...returned, status: 'requested' }, order.number)).toBe(false);
+    expect((await handleOf(returned).describe()).status.name).toBe('COMPLETED');
   });
 
   test('a return and refunds by staff at the same moment: never more than was captured', async () => {
