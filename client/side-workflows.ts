@@ -4,7 +4,7 @@ import {
   type WorkflowStartOptions,
 } from '@temporalio/client';
 import type { PaymentStatus } from '../domain/payments.ts';
-import { isReturnFinal, type Return, type ReturnCommand, returnWorkflowId } from '../domain/returns.ts';
+import { isReturnSeenTo, type Return, type ReturnCommand, returnWorkflowId } from '../domain/returns.ts';
 import {
   IMPORT_WORKFLOW,
   importWorkflowId,
@@ -93,9 +93,8 @@ export function createSideWorkflows(client: Client, circuit: TemporalCircuit): S
       return start(RETURN_WORKFLOW, {
         workflowId: returnWorkflowId(id),
         args: [input],
-        // The workflow of a return that goes on has not completed: a start that arrives later than that is stale.
-        workflowIdReusePolicy:
-          isReturnFinal(status) || status === 'received' ? 'ALLOW_DUPLICATE' : 'ALLOW_DUPLICATE_FAILED_ONLY',
+        // Until a return is seen to its workflow does not complete: a start that finds it completed is stale.
+        workflowIdReusePolicy: isReturnSeenTo(status) ? 'ALLOW_DUPLICATE' : 'ALLOW_DUPLICATE_FAILED_ONLY',
         staticSummary: `Return of order ${number}: ${units} ${units === 1 ? 'item' : 'items'}`,
       });
     },

@@ -34,6 +34,13 @@ export const returnWorkflowId = (returnId: string): string => `return-${returnId
 export const isReturnFinal = (status: ReturnStatus): boolean =>
   status === 'rejected' || status === 'refunded';
 
+/**
+ * In one of these statuses the workflow of a return has nothing to wait for. One that is received and not refunded by
+ * then waits for the staff, which was told.
+ */
+export const isReturnSeenTo = (status: ReturnStatus): boolean =>
+  isReturnFinal(status) || status === 'received';
+
 export interface ReturnRequest {
   returnId: string;
   lines: LineUnits[];

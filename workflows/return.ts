@@ -6,7 +6,7 @@ import {
   setHandler,
 } from '@temporalio/workflow';
 import type { StepResult } from '../activities/steps.ts';
-import { isReturnFinal, type ReturnCommand, type ReturnStatus } from '../domain/returns.ts';
+import { isReturnSeenTo, type ReturnCommand, type ReturnStatus } from '../domain/returns.ts';
 import { type ReturnInput, returnStatusQuery, returnUpdates, type Sent } from './messages.ts';
 import { patiently, quickly } from './order-activities.ts';
 import { readResult } from './past-results.ts';
@@ -48,8 +48,7 @@ export async function orderReturn({ orderId, returnId, status: begun }: ReturnIn
   return await CancellationScope.nonCancellable(async () => {
     if (begun === 'received') await advance('receive');
     else await tell(readResult(await quickly.followUp(orderId)));
-    // A return that is received and not refunded by now waits for the staff, which was told; this workflow is done.
-    await condition(() => (isReturnFinal(status) || status === 'received') && allHandlersFinished());
+    await condition(() => isReturnSeenTo(status) && allHandlersFinished());
     return status;
   });
 }
