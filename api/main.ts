@@ -36,6 +36,8 @@ const KEEP_UP_MS = 2_000;
 /** So many searches run at once; the others wait, and no order waits for them. */
 const SEARCH_CONNECTIONS = 4;
 
+/** How long it waits for Temporal before it begins. */
+const TEMPORAL_PATIENCE_MS = 5_000;
 /** While it stops, how soon a connection that has nothing more to answer is closed. */
 const CLOSE_IDLE_MS = 50;
 /** Room for the longest query there is: the variables of a message, escaped. */
@@ -43,7 +45,7 @@ const MAX_HEADER_BYTES = 128 * 1024;
 
 const environment = apiEnvironment();
 const parts = await openParts('api', { ...environment, eager: environment.API_WORKER });
-const { logger, metrics, connection, db, mailer, companies, workflows, sideflows } = parts;
+const { logger, metrics, temporal, db, mailer, companies, workflows, sideflows } = parts;
 const listener = startListening(environment.DATABASE_URL, 'holdfast-listener');
 const outcomes = listenForOutcomes(listener, db, logger);
 const streams = createEventStreams(
@@ -58,8 +60,10 @@ const createWorker = () =>
       logger.warn({ err: error, orderId: order.id }, 'An outcome could not be announced'),
     );
   });
-const own = environment.API_WORKER ? await createWorker() : undefined;
-const polling = own ? [own.worker, await parts.createWebhookWorker()] : [];
+const own = environment.API_WORKER ? createWorker() : undefined;
+const polling = own ? [own.worker, parts.createWebhookWorker()] : [];
+// Without Temporal it takes orders all the same.
+if (await temporal.isConnectedWithin(TEMPORAL_PATIENCE_MS)) await Promise.all(polling);
 
 const direct = createDirectPlacing({
   placeOrder: parts.placeOrder,
@@ -122,7 +126,9 @@ const readiness = readinessOf([
     // Without Postgres an order costs what it cost a moment ago, if that is known.
     takesOrders: () => !prices.isEmpty(),
     check: () =>
-      connection.withDeadline(Date.now() + 2_000, () => connection.workflowService.getSystemInfo({})),
+      temporal.client.withDeadline(Date.now() + 2_000, () =>
+        temporal.client.workflowService.getSystemInfo({}),
+      ),
   },
   { name: 'smtp', takesOrders: () => false, check: () => mailer.check() },
 ]);

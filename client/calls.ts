@@ -20,8 +20,14 @@ const DROPPED_RETRY_MS = 20;
 /** gRPC: CANCELLED, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNAVAILABLE. */
 const UNAVAILABLE = new Set([1, 4, 8, 14]);
 
-/** Temporal is not called at all for now, because it has failed too often. */
+/** Temporal is not called at all for now, because it has failed too often or has never answered. */
 export class TemporalLeftAlone extends Error {}
+
+/** The Temporal that this process works with. */
+export interface Temporal {
+  /** Throws `TemporalLeftAlone` until Temporal has answered for the first time. */
+  readonly client: Client;
+}
 
 /** Leaves Temporal alone for a while when it fails too often. */
 export interface TemporalCircuit {

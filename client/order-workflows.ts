@@ -1,5 +1,4 @@
 import {
-  type Client,
   isGrpcServiceError,
   WorkflowExecutionAlreadyStartedError,
   WorkflowNotFoundError,
@@ -31,6 +30,7 @@ import {
   isNotFound,
   RPC_DEADLINE_MS,
   START_DEADLINE_MS,
+  type Temporal,
   type TemporalCircuit,
   TemporalLeftAlone,
   tryUpdate,
@@ -83,7 +83,7 @@ export interface OrderWorkflows {
 }
 
 export interface OrderWorkflowsOptions {
-  client: Client;
+  temporal: Temporal;
   logger: Logger;
   /** Whether this process polls the task queue, so that the first task can come with the answer to the start. */
   eager: boolean;
@@ -91,7 +91,7 @@ export interface OrderWorkflowsOptions {
 }
 
 export function createOrderWorkflows({
-  client,
+  temporal,
   logger,
   eager,
   circuit,
@@ -112,8 +112,8 @@ export function createOrderWorkflows({
   const start = async (accepted: PlacedOrder, policies: IdPolicies): Promise<boolean> => {
     try {
       await circuit.run(() =>
-        client.withDeadline(Date.now() + START_DEADLINE_MS, () =>
-          client.workflow.start(ORDER_WORKFLOW, {
+        temporal.client.withDeadline(Date.now() + START_DEADLINE_MS, () =>
+          temporal.client.workflow.start(ORDER_WORKFLOW, {
             args: [accepted],
             taskQueue: TASK_QUEUE,
             workflowId: orderWorkflowId(accepted.orderId),
@@ -137,11 +137,11 @@ export function createOrderWorkflows({
     }
   };
 
-  const handleOf = (orderId: string) => client.workflow.getHandle(orderWorkflowId(orderId));
+  const handleOf = (orderId: string) => temporal.client.workflow.getHandle(orderWorkflowId(orderId));
 
   const signal = async (send: () => Promise<void>): Promise<boolean> => {
     try {
-      await client.withDeadline(Date.now() + RPC_DEADLINE_MS, send);
+      await temporal.client.withDeadline(Date.now() + RPC_DEADLINE_MS, send);
       return true;
     } catch (error) {
       if (error instanceof WorkflowNotFoundError) return false;
@@ -151,9 +151,9 @@ export function createOrderWorkflows({
 
   const findAccepted = async (orderId: string): Promise<PlacedOrder | undefined> => {
     try {
-      const { history } = await client.withDeadline(Date.now() + RPC_DEADLINE_MS, () =>
-        client.workflowService.getWorkflowExecutionHistory({
-          namespace: client.options.namespace,
+      const { history } = await temporal.client.withDeadline(Date.now() + RPC_DEADLINE_MS, () =>
+        temporal.client.workflowService.getWorkflowExecutionHistory({
+          namespace: temporal.client.options.namespace,
           execution: { workflowId: orderWorkflowId(orderId) },
           maximumPageSize: 1,
         }),
@@ -161,7 +161,7 @@ export function createOrderWorkflows({
       const started = history?.events?.[0]?.workflowExecutionStartedEventAttributes;
       const payload = started?.input?.payloads?.[0];
       if (started?.workflowType?.name !== ORDER_WORKFLOW || !payload) return undefined;
-      return client.options.loadedDataConverter.payloadConverter.fromPayload<PlacedOrder>(payload);
+      return temporal.client.options.loadedDataConverter.payloadConverter.fromPayload<PlacedOrder>(payload);
     } catch (error) {
       if (isNotFound(error)) return undefined;
       throw error;
@@ -181,8 +181,9 @@ export function createOrderWorkflows({
 
     async findPending(orderId) {
       try {
-        const { typedSearchAttributes } = await client.withDeadline(Date.now() + RPC_DEADLINE_MS, () =>
-          handleOf(orderId).describe(),
+        const { typedSearchAttributes } = await temporal.client.withDeadline(
+          Date.now() + RPC_DEADLINE_MS,
+          () => handleOf(orderId).describe(),
         );
         if (typedSearchAttributes.get(ORDER_STATUS) !== 'pending') return undefined;
       } catch (error) {
@@ -194,9 +195,9 @@ export function createOrderWorkflows({
 
     async findAcceptedByNumber(number) {
       const query = `WorkflowId STARTS_WITH "${orderWorkflowId(orderIdPrefix(number))}"`;
-      const { executions } = await client.withDeadline(Date.now() + RPC_DEADLINE_MS, () =>
-        client.workflowService.listWorkflowExecutions({
-          namespace: client.options.namespace,
+      const { executions } = await temporal.client.withDeadline(Date.now() + RPC_DEADLINE_MS, () =>
+        temporal.client.workflowService.listWorkflowExecutions({
+          namespace: temporal.client.options.namespace,
           query,
           pageSize: 10,
         }),
@@ -210,7 +211,7 @@ export function createOrderWorkflows({
 
     async isRunning(orderId) {
       try {
-        const { status } = await client.withDeadline(Date.now() + RPC_DEADLINE_MS, () =>
+        const { status } = await temporal.client.withDeadline(Date.now() + RPC_DEADLINE_MS, () =>
           handleOf(orderId).describe(),
         );
         return status.name === 'RUNNING';
@@ -224,9 +225,9 @@ export function createOrderWorkflows({
       const query =
         `WorkflowType = '${ORDER_WORKFLOW}' AND CloseTime > '${since.toISOString()}' AND ` +
         `ExecutionStatus IN ('Terminated', 'TimedOut', 'Canceled')`;
-      const { executions } = await client.withDeadline(Date.now() + RPC_DEADLINE_MS, () =>
-        client.workflowService.listWorkflowExecutions({
-          namespace: client.options.namespace,
+      const { executions } = await temporal.client.withDeadline(Date.now() + RPC_DEADLINE_MS, () =>
+        temporal.client.workflowService.listWorkflowExecutions({
+          namespace: temporal.client.options.namespace,
           query,
           pageSize: limit,
         }),
@@ -244,7 +245,7 @@ export function createOrderWorkflows({
     async cancel(orderId, request, waitMs) {
       if (!circuit.isClosed()) throw new TemporalLeftAlone('Temporal does not answer.');
       const handle = handleOf(orderId);
-      const outcome = await tryUpdate(client, handle, cancelUpdate, request, waitMs);
+      const outcome = await tryUpdate(temporal.client, handle, cancelUpdate, request, waitMs);
       if (outcome !== 'undecided') return outcome === 'closed' ? outcome : 'done';
       if (request.lines) throw undecided();
       return (await signal(() => handle.signal(cancelSignal, request))) ? 'requested' : 'closed';
@@ -252,7 +253,7 @@ export function createOrderWorkflows({
 
     async change(orderId, request, waitMs) {
       const outcome = await tryUpdate(
-        client,
+        temporal.client,
         handleOf(orderId),
         changeShippingAddressUpdate,
         request,
@@ -263,13 +264,13 @@ export function createOrderWorkflows({
     },
 
     async ship(orderId, request, waitMs) {
-      const outcome = await tryUpdate(client, handleOf(orderId), shipUpdate, request, waitMs);
+      const outcome = await tryUpdate(temporal.client, handleOf(orderId), shipUpdate, request, waitMs);
       if (outcome === 'undecided') throw undecided();
       return outcome;
     },
 
     async deliver(orderId, request, waitMs) {
-      const outcome = await tryUpdate(client, handleOf(orderId), deliverUpdate, request, waitMs);
+      const outcome = await tryUpdate(temporal.client, handleOf(orderId), deliverUpdate, request, waitMs);
       if (outcome === 'undecided') throw undecided();
       return outcome === 'closed' ? outcome : 'done';
     },

@@ -1,8 +1,4 @@
-import {
-  type Client,
-  WorkflowExecutionAlreadyStartedError,
-  type WorkflowStartOptions,
-} from '@temporalio/client';
+import { WorkflowExecutionAlreadyStartedError, type WorkflowStartOptions } from '@temporalio/client';
 import type { PaymentStatus } from '../domain/payments.ts';
 import { isReturnSeenTo, type Return, type ReturnCommand, returnWorkflowId } from '../domain/returns.ts';
 import {
@@ -21,7 +17,13 @@ import {
   WEBHOOK_WORKFLOW,
   webhookWorkflowId,
 } from '../workflows/messages.ts';
-import { RPC_DEADLINE_MS, START_DEADLINE_MS, type TemporalCircuit, tryUpdate } from './calls.ts';
+import {
+  RPC_DEADLINE_MS,
+  START_DEADLINE_MS,
+  type Temporal,
+  type TemporalCircuit,
+  tryUpdate,
+} from './calls.ts';
 
 /** The workflow ID of what moves the money of one payment after, or beside, the order's own workflow. */
 const refundWorkflowId = (paymentId: string): string => `refund-${paymentId}`;
@@ -49,12 +51,12 @@ export interface SideWorkflows {
   ): Promise<'done' | 'closed' | 'undecided'>;
 }
 
-export function createSideWorkflows(client: Client, circuit: TemporalCircuit): SideWorkflows {
+export function createSideWorkflows(temporal: Temporal, circuit: TemporalCircuit): SideWorkflows {
   const start = async (type: string, options: Omit<WorkflowStartOptions, 'taskQueue'>): Promise<boolean> => {
     try {
       await circuit.run(() =>
-        client.withDeadline(Date.now() + START_DEADLINE_MS, () =>
-          client.workflow.start(type, { taskQueue: TASK_QUEUE, ...options }),
+        temporal.client.withDeadline(Date.now() + START_DEADLINE_MS, () =>
+          temporal.client.workflow.start(type, { taskQueue: TASK_QUEUE, ...options }),
         ),
       );
       return true;
@@ -73,14 +75,14 @@ export function createSideWorkflows(client: Client, circuit: TemporalCircuit): S
       }),
 
     async awaitRefund(paymentId, waitMs) {
-      const handle = client.workflow.getHandle(refundWorkflowId(paymentId));
+      const handle = temporal.client.workflow.getHandle(refundWorkflowId(paymentId));
       const result = (): Promise<PaymentStatus> => handle.result();
       let timer: NodeJS.Timeout | undefined;
       const tooLate = new Promise<undefined>((resolve) => {
         timer = setTimeout(() => resolve(undefined), waitMs);
       });
       const status = await Promise.race([
-        client.withDeadline(Date.now() + waitMs + 1_000, result).catch(() => undefined),
+        temporal.client.withDeadline(Date.now() + waitMs + 1_000, result).catch(() => undefined),
         tooLate,
       ]);
       clearTimeout(timer);
@@ -114,8 +116,8 @@ export function createSideWorkflows(client: Client, circuit: TemporalCircuit): S
       }),
 
     async deliverWebhook({ id, round, eventType, url }) {
-      await client.withDeadline(Date.now() + RPC_DEADLINE_MS, () =>
-        client.workflow.signalWithStart(WEBHOOK_WORKFLOW, {
+      await temporal.client.withDeadline(Date.now() + RPC_DEADLINE_MS, () =>
+        temporal.client.workflow.signalWithStart(WEBHOOK_WORKFLOW, {
           taskQueue: TASK_QUEUE,
           workflowId: webhookWorkflowId(id),
           args: [id],
@@ -127,8 +129,8 @@ export function createSideWorkflows(client: Client, circuit: TemporalCircuit): S
     },
 
     async advanceReturn(returnId, command, sent, waitMs) {
-      const handle = client.workflow.getHandle(returnWorkflowId(returnId));
-      const outcome = await tryUpdate(client, handle, returnUpdates[command], sent, waitMs);
+      const handle = temporal.client.workflow.getHandle(returnWorkflowId(returnId));
+      const outcome = await tryUpdate(temporal.client, handle, returnUpdates[command], sent, waitMs);
       return outcome === 'closed' || outcome === 'undecided' ? outcome : 'done';
     },
   };

@@ -267,8 +267,12 @@ test('Temporal is away: orders are placed at once, and cancelled; their workflow
   expect(changed.headers.get('retry-after')).not.toBeNull();
 
   await apiProcess.kill();
-  temporal = await startTemporal(temporalOptions);
   ({ api, process: apiProcess } = await stack.startApi());
+  await isDegraded('temporal');
+  const begunWithout = { key: randomUUID(), sku };
+  const takenThen = await send(begunWithout);
+  expect(takenThen).toMatchObject({ status: 202, body: { status: 'pending' } });
+  temporal = await startTemporal(temporalOptions);
   await isReady();
   await eventually('every workflow was told', async () => (await metric('holdfast_outbox_orders')) === 0, 60);
   for (const { workflowId } of [before, unheard.body]) {
@@ -284,7 +288,7 @@ test('Temporal is away: orders are placed at once, and cancelled; their workflow
   const events = await api.request('GET', `/v1/orders/${taken.body.id}/events`, { token });
   const types = events.body.data.map(({ type }: { type: string }) => type);
   expect(types).not.toContain('workflow.restarted');
-  await expectAllRight(sku, [...attempts, { key, sku }], [...answers, taken]);
+  await expectAllRight(sku, [...attempts, { key, sku }, begunWithout], [...answers, taken, takenThen]);
 });
 
 test('Temporal does not answer any more: orders are placed all the same, soon without asking it', async () => {

@@ -453,7 +453,7 @@ describe('many at once', () => {
     await accept(returned);
     expect(await handleOf(returned).result()).toBe('refunded');
     const circuit = { run: <T>(call: () => Promise<T>) => call(), isClosed: () => true };
-    const { startReturn } = createSideWorkflows(life.stack.temporal, circuit);
+    const { startReturn } = createSideWorkflows({ client: life.stack.temporal }, circuit);
     expect(await startReturn({ ...returned, status: 'requested' }, order.number)).toBe(false);
     expect((await handleOf(returned).describe()).status.name).toBe('COMPLETED');
   });

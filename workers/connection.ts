@@ -1,38 +1,80 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { Client } from '@temporalio/client';
 import { loadClientConnectConfig } from '@temporalio/envconfig';
 import proto from '@temporalio/proto';
 import { NativeConnection } from '@temporalio/worker';
 import type { Logger } from 'pino';
+import { type Temporal, TemporalLeftAlone } from '../client/calls.ts';
 import { CUSTOMER_ID, ORDER_STATUS } from '../workflows/messages.ts';
 
-export interface TemporalConnection {
-  connection: NativeConnection;
+export interface TemporalConnection extends Temporal {
   namespace: string;
+  /** Once Temporal has answered; rejects when this is closed before. */
+  connected: Promise<NativeConnection>;
+  /** Whether Temporal has answered. From then on the connection finds it again by itself. */
+  isConnected(): boolean;
+  /** Waits for Temporal, so long at most; tells whether it has answered. */
+  isConnectedWithin(ms: number): Promise<boolean>;
+  close(): Promise<void>;
 }
 
-const PATIENCE_MS = 60_000;
+const RETRY_MS = 1_000;
 
 /**
- * Connects to the Temporal that the environment or the TOML profile names (`TEMPORAL_*`, read by the SDK's envconfig)
- * and registers the search attributes where it may. Waits a minute for a server that is not up yet.
+ * Connects to the Temporal that the environment or the TOML profile names (`TEMPORAL_*`, read by the SDK's envconfig),
+ * registers the search attributes where it may, and then lets `prepare` do what comes first. Tries until Temporal answers.
  */
-export async function connectTemporal(logger: Logger): Promise<TemporalConnection> {
+export function connectTemporal(
+  logger: Logger,
+  prepare: (client: Client) => Promise<unknown> = async () => undefined,
+): TemporalConnection {
   const { connectionOptions, namespace = 'default' } = loadClientConnectConfig();
-  const deadline = Date.now() + PATIENCE_MS;
-  for (;;) {
-    try {
-      const connection = await NativeConnection.connect(connectionOptions);
-      await registerSearchAttributes(connection, namespace, logger);
-      return { connection, namespace };
-    } catch (error) {
-      if (Date.now() > deadline) {
-        throw new Error(`Temporal does not answer at ${connectionOptions.address ?? 'localhost:7233'}.`, {
-          cause: error,
-        });
+  const { address = 'localhost:7233' } = connectionOptions;
+  const closing = new AbortController();
+  let open: { connection: NativeConnection; client: Client } | undefined;
+
+  const connect = async (): Promise<NativeConnection> => {
+    for (let failed = false; ;) {
+      try {
+        const connection = await NativeConnection.connect(connectionOptions);
+        await registerSearchAttributes(connection, namespace, logger);
+        const client = new Client({ connection, namespace });
+        await prepare(client);
+        open = { connection, client };
+        if (failed) logger.info({ address }, 'Temporal answers');
+        return connection;
+      } catch (error) {
+        const reason = error instanceof Error ? error.message : String(error);
+        if (!failed) logger.warn({ address, reason }, 'Temporal does not answer yet');
+        failed = true;
+        await delay(RETRY_MS, undefined, { signal: closing.signal });
       }
-      logger.warn({ address: connectionOptions.address }, 'Temporal does not answer yet');
-      await new Promise((resolve) => setTimeout(resolve, 1_000));
     }
-  }
+  };
+  const connected = connect();
+  // Whoever needs it waits for it; nobody may.
+  connected.catch(() => undefined);
+
+  return {
+    namespace,
+    get client() {
+      if (!open) throw new TemporalLeftAlone(`Temporal has not answered yet at ${address}.`);
+      return open.client;
+    },
+    connected,
+    isConnected: () => open !== undefined,
+    async isConnectedWithin(ms) {
+      const waiting = new AbortController();
+      const tooLate = delay(ms, undefined, { signal: waiting.signal }).catch(() => undefined);
+      await Promise.race([connected, tooLate]);
+      waiting.abort();
+      return open !== undefined;
+    },
+    async close() {
+      closing.abort();
+      await open?.connection.close();
+    },
+  };
 }
 
 async function registerSearchAttributes(

@@ -4,17 +4,22 @@ import { notifyOutcome } from '../db/placement.ts';
 import { openParts } from './parts.ts';
 import { untilShutdown } from './shutdown.ts';
 
+/** A worker without Temporal has nothing to do; whoever supervises it starts it again. */
+const PATIENCE_MS = 60_000;
+
 const environment = workerEnvironment();
 const parts = await openParts('worker', { ...environment, eager: false });
-const { logger, metrics, namespace, db, createWorker, startDispatcher, close } = parts;
+const { logger, metrics, temporal, db, startDispatcher, close } = parts;
+if (!(await temporal.isConnectedWithin(PATIENCE_MS)))
+  throw new Error('Temporal has not answered for a minute.');
 
-const { worker } = await createWorker(({ id: orderId }) => {
+const own = parts.createWorker(({ id: orderId }) => {
   notifyOutcome(db, orderId).catch((error: unknown) =>
     logger.warn({ err: error, orderId }, 'An outcome could not be announced'),
   );
 });
-
-const webhookWorker = await parts.createWebhookWorker();
+const webhookWorker = parts.createWebhookWorker();
+const [worker] = await Promise.all([own.worker, webhookWorker]);
 
 /** The API processes tell what they place; what waits for longer was left behind by one that is gone. */
 const LEFT_BEHIND_SECONDS = 10;
@@ -37,9 +42,9 @@ const health = createServer((request, response) => {
   );
 });
 if (environment.WORKER_HTTP_PORT !== undefined) health.listen(environment.WORKER_HTTP_PORT, environment.HOST);
-logger.info({ namespace }, 'The worker polls');
+logger.info({ namespace: temporal.namespace }, 'The worker polls');
 
-await untilShutdown([worker, webhookWorker], logger);
+await untilShutdown([own.worker, webhookWorker], logger);
 health.close();
 await dispatcher.stop();
 await pump.stop();

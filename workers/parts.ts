@@ -1,5 +1,4 @@
-import { Client } from '@temporalio/client';
-import type { NativeConnection, Worker } from '@temporalio/worker';
+import type { Worker } from '@temporalio/worker';
 import type { Logger } from 'pino';
 import { createActivities } from '../activities/index.ts';
 import { createNotificationSender } from '../activities/notification-sender.ts';
@@ -24,7 +23,7 @@ import { mockPush } from '../providers/push/mock.ts';
 import { mockSms } from '../providers/sms/mock.ts';
 import { createWebhookSender } from '../providers/webhooks/sender.ts';
 import { type Companies, type CompanyOptions, openCompanies } from './companies.ts';
-import { connectTemporal } from './connection.ts';
+import { connectTemporal, type TemporalConnection } from './connection.ts';
 import { type Dispatcher, type DispatcherOptions, startDispatcher } from './dispatcher.ts';
 import { createLogger } from './logger.ts';
 import { createMetrics, type Metrics } from './metrics.ts';
@@ -66,8 +65,7 @@ export interface PartsOptions extends CompanyOptions {
 export interface Parts {
   logger: Logger;
   metrics: Metrics;
-  connection: NativeConnection;
-  namespace: string;
+  temporal: TemporalConnection;
   db: Db;
   placeOrder: PlaceOrder;
   mailer: Mailer;
@@ -81,11 +79,11 @@ export interface Parts {
   /** Puts a message into words, without sending it. */
   renderMessage: RenderMessage;
   /**
-   * A worker on these parts; `announce` tells whoever waits for an order to be settled. `placeAhead` begins the first step
-   * of an order whose workflow is just being started.
+   * Makes a worker on these parts, once Temporal has answered; `announce` tells whoever waits for an order to be settled.
+   * `placeAhead` begins the first step of an order whose workflow is just being started.
    */
-  createWorker(announce: (order: Order) => void): Promise<{ worker: Worker; placeAhead: PlaceAhead }>;
-  /** A worker that sends webhooks. */
+  createWorker(announce: (order: Order) => void): { worker: Promise<Worker>; placeAhead: PlaceAhead };
+  /** Makes a worker that sends webhooks, once Temporal has answered. */
   createWebhookWorker(): Promise<Worker>;
   /** Starts to make deliveries of the recorded events, and to tell their workflows. */
   startWebhookRelay(): WebhookRelay;
@@ -96,29 +94,6 @@ export interface Parts {
 export async function openParts(name: string, options: PartsOptions): Promise<Parts> {
   const logger = createLogger(options.LOG_LEVEL, name);
   const sdkMetrics = await installRuntime(logger);
-  const { connection, namespace } = await connectTemporal(logger);
-  const { db, pool } = connect(options.DATABASE_URL, {
-    max: options.DATABASE_POOL_SIZE,
-    name: `holdfast-${name}`,
-  });
-  const placeOrder = createPlacementQueue(db);
-  const mailer = smtpMailer(options.SMTP_URL, options.MAIL_FROM);
-  const metrics = createMetrics(db, pool, sdkMetrics);
-  const noteCircuit = (company: string, state: CircuitPosition) => {
-    logger.warn({ company, state }, 'A circuit has changed');
-    metrics.noteCircuit(company, state);
-  };
-  const companies = await openCompanies(db, options, noteCircuit);
-  const client = new Client({ connection, namespace });
-  // A process that starts while Postgres is away leaves it as it is.
-  await setStockManager(db, options.STOCK_MANAGER_EMAIL).catch((error: unknown) =>
-    logger.warn({ err: error }, 'The stock manager could not be named'),
-  );
-  // Temporal hands an eager task to whoever asks, also to a build that is not the current one.
-  const eager = options.eager && options.WORKER_BUILD_ID === undefined;
-  const circuit = temporalCircuit((state) => noteCircuit('temporal', state));
-  const workflows = createOrderWorkflows({ client, logger, eager, circuit });
-  const sideflows = createSideWorkflows(client, circuit);
   const recurring = [
     {
       name: RECONCILE_WORKFLOW,
@@ -131,7 +106,31 @@ export async function openParts(name: string, options: PartsOptions): Promise<Pa
       summary: 'Unlocks ordered carts, forgets expired ones, and reminds of forgotten ones',
     },
   ];
-  await Promise.all(recurring.map((one) => scheduleWorkflow(client, one, logger)));
+  const temporal = connectTemporal(logger, (client) =>
+    Promise.all(recurring.map((one) => scheduleWorkflow(client, one, logger))),
+  );
+  const { namespace } = temporal;
+  const { db, pool } = connect(options.DATABASE_URL, {
+    max: options.DATABASE_POOL_SIZE,
+    name: `holdfast-${name}`,
+  });
+  const placeOrder = createPlacementQueue(db);
+  const mailer = smtpMailer(options.SMTP_URL, options.MAIL_FROM);
+  const metrics = createMetrics(db, pool, sdkMetrics);
+  const noteCircuit = (company: string, state: CircuitPosition) => {
+    logger.warn({ company, state }, 'A circuit has changed');
+    metrics.noteCircuit(company, state);
+  };
+  const companies = await openCompanies(db, options, noteCircuit);
+  // A process that starts while Postgres is away leaves it as it is.
+  await setStockManager(db, options.STOCK_MANAGER_EMAIL).catch((error: unknown) =>
+    logger.warn({ err: error }, 'The stock manager could not be named'),
+  );
+  // Temporal hands an eager task to whoever asks, also to a build that is not the current one.
+  const eager = options.eager && options.WORKER_BUILD_ID === undefined;
+  const circuit = temporalCircuit(temporal, (state) => noteCircuit('temporal', state));
+  const workflows = createOrderWorkflows({ temporal, logger, eager, circuit });
+  const sideflows = createSideWorkflows(temporal, circuit);
   const log: Log = {
     info: (message, about) => logger.info(about, message),
     warn: (message, about) => logger.warn(about, message),
@@ -148,8 +147,7 @@ export async function openParts(name: string, options: PartsOptions): Promise<Pa
   return {
     logger,
     metrics,
-    connection,
-    namespace,
+    temporal,
     db,
     placeOrder,
     mailer,
@@ -159,7 +157,7 @@ export async function openParts(name: string, options: PartsOptions): Promise<Pa
     startDispatcher: (more) => startDispatcher({ db, workflows, logger, ...more }),
     startNotificationPump: (more) => startNotificationPump({ db, notifications, sideflows, logger, ...more }),
     renderMessage,
-    async createWorker(announce) {
+    createWorker(announce) {
       const { activities, placeAhead } = createActivities({
         db,
         placeOrder,
@@ -175,42 +173,45 @@ export async function openParts(name: string, options: PartsOptions): Promise<Pa
         announce,
         log,
       });
-      const worker = await createOrderWorker({
-        connection,
-        namespace,
-        workflowBundle: options.WORKFLOW_BUNDLE,
-        maxCachedWorkflows: options.MAX_CACHED_WORKFLOWS,
-        deploymentName: options.WORKER_DEPLOYMENT_NAME,
-        buildId: options.WORKER_BUILD_ID,
-        activities,
-      });
+      const worker = temporal.connected.then((connection) =>
+        createOrderWorker({
+          connection,
+          namespace,
+          workflowBundle: options.WORKFLOW_BUNDLE,
+          maxCachedWorkflows: options.MAX_CACHED_WORKFLOWS,
+          deploymentName: options.WORKER_DEPLOYMENT_NAME,
+          buildId: options.WORKER_BUILD_ID,
+          activities,
+        }),
+      );
       return { worker, placeAhead };
     },
-    createWebhookWorker: () =>
-      createWebhookWorker({
-        connection,
-        namespace,
-        activities: createWebhookActivities({
-          db,
-          sendWebhook: createWebhookSender({
-            timeoutMs: options.WEBHOOK_TIMEOUT_SECONDS * 1000,
-            allowPrivate: options.WEBHOOK_ALLOW_PRIVATE,
-          }),
-          retrySchedule: options.WEBHOOK_RETRY_SECONDS.map((seconds) => seconds * 1000),
-          disableAfterMs: options.WEBHOOK_DISABLE_AFTER_HOURS * 3_600_000,
+    async createWebhookWorker() {
+      const activities = createWebhookActivities({
+        db,
+        sendWebhook: createWebhookSender({
+          timeoutMs: options.WEBHOOK_TIMEOUT_SECONDS * 1000,
+          allowPrivate: options.WEBHOOK_ALLOW_PRIVATE,
         }),
-      }),
+        retrySchedule: options.WEBHOOK_RETRY_SECONDS.map((seconds) => seconds * 1000),
+        disableAfterMs: options.WEBHOOK_DISABLE_AFTER_HOURS * 3_600_000,
+      });
+      return await createWebhookWorker({ connection: await temporal.connected, namespace, activities });
+    },
     startWebhookRelay: () => startWebhookRelay({ db, deliver: sideflows.deliverWebhook, logger }),
     async close() {
       mailer.close();
-      await connection.close();
+      await temporal.close();
       await db.destroy();
     },
   };
 }
 
 /** After a few starts that failed Temporal is left alone; every two seconds one tries whether it is back. */
-function temporalCircuit(onStateChange: (state: CircuitPosition) => void): TemporalCircuit {
+function temporalCircuit(
+  temporal: TemporalConnection,
+  onStateChange: (state: CircuitPosition) => void,
+): TemporalCircuit {
   const circuit = createCircuit('temporal', {
     consecutiveFailures: 5,
     halfOpenAfterMs: 2_000,
@@ -218,10 +219,14 @@ function temporalCircuit(onStateChange: (state: CircuitPosition) => void): Tempo
     onStateChange,
   });
   return {
-    isClosed: circuit.isClosed,
-    run: (call) =>
-      circuit.run(call).catch((error: unknown) => {
+    isClosed: () => temporal.isConnected() && circuit.isClosed(),
+    async run(call) {
+      if (!temporal.isConnected()) throw new TemporalLeftAlone('Temporal has not answered yet.');
+      try {
+        return await circuit.run(call);
+      } catch (error) {
         throw error instanceof CircuitOpen ? new TemporalLeftAlone('Temporal does not answer.') : error;
-      }),
+      }
+    },
   };
 }

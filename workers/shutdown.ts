@@ -4,21 +4,27 @@ import type { Logger } from 'pino';
 const GRACE_MS = 20_000;
 
 /**
- * Runs the workers until the process is asked to stop (SIGTERM, SIGINT, or its parent gone), lets `closeIntake` finish
- * what has begun, and then the workers. A worker that fails ends the process, so that whoever supervises it starts it
- * again.
+ * Runs the workers, each as soon as it is made, until the process is asked to stop (SIGTERM, SIGINT, or its parent gone),
+ * lets `closeIntake` finish what has begun, and then the workers. One that fails, or cannot be made, ends the process, so
+ * that whoever supervises it starts it again.
  */
 export async function untilShutdown(
-  workers: Worker[],
+  workers: Promise<Worker>[],
   logger: Logger,
   closeIntake: () => Promise<unknown> = async () => undefined,
 ): Promise<void> {
-  const running = workers.map((worker) =>
-    worker.run().catch((error: unknown) => {
-      logger.fatal({ err: error }, 'A worker failed');
-      process.exit(1);
-    }),
-  );
+  const fail = (error: unknown): never => {
+    logger.fatal({ err: error }, 'A worker failed');
+    process.exit(1);
+  };
+  const polling: { worker: Worker; ended: Promise<void> }[] = [];
+  let stopping = false;
+  for (const making of workers) {
+    making.then(
+      (worker) => stopping || polling.push({ worker, ended: worker.run().catch(fail) }),
+      (error: unknown) => stopping || fail(error),
+    );
+  }
   await new Promise<void>((resolve) => {
     for (const signal of ['SIGTERM', 'SIGINT', 'disconnect'] as const) process.once(signal, () => resolve());
   });
@@ -27,6 +33,7 @@ export async function untilShutdown(
     process.exit(1);
   }, GRACE_MS).unref();
   await closeIntake();
-  for (const worker of workers) worker.shutdown();
-  await Promise.all(running);
+  stopping = true;
+  for (const { worker } of polling) worker.shutdown();
+  await Promise.all(polling.map(({ ended }) => ended));
 }

@@ -1,6 +1,5 @@
 import { randomUUID } from 'node:crypto';
 import { fileURLToPath } from 'node:url';
-import { Client } from '@temporalio/client';
 import { Worker } from '@temporalio/worker';
 import { connectTemporal } from '../../workers/connection.ts';
 import { createLogger } from '../../workers/logger.ts';
@@ -12,12 +11,13 @@ const taskQueue = 'bench-bare';
 
 const logger = createLogger('warn', 'bench-bare');
 await installRuntime(logger);
-const { connection, namespace } = await connectTemporal(logger);
+const temporal = connectTemporal(logger);
+const connection = await temporal.connected;
 
 /** Everything but the workflow and the queue is as in workers/order-worker.ts. */
 const worker = await Worker.create({
   connection,
-  namespace,
+  namespace: temporal.namespace,
   taskQueue,
   workflowsPath: fileURLToPath(new URL('workflows.ts', import.meta.url)),
   dataConverter: { payloadConverterPath },
@@ -28,7 +28,7 @@ const worker = await Worker.create({
 void worker.run();
 
 /** In the process that polls, over the worker's own connection: what an eager start needs. */
-const client = new Client({ connection, namespace });
+const { client } = temporal;
 
 /**
  * Durably started, and its first and only workflow task completed, which `result()` learns from the server. Without
