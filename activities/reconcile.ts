@@ -11,6 +11,7 @@ import * as wrong from '../db/reconciliation.ts';
 import { paymentIdFor } from '../domain/ids.ts';
 import { type Finding, releaseDead } from '../domain/reconciling.ts';
 import { toPlacedOrder } from '../domain/record.ts';
+import { returnWorkflowId } from '../domain/returns.ts';
 import { isFinal } from '../domain/states.ts';
 import type { PaymentProvider } from '../providers/payment/provider.ts';
 
@@ -31,6 +32,8 @@ const STUCK_SECONDS = 60;
 const ABANDONED_HOURS = 24;
 const LOOK_BACK_MS = 3_600_000;
 const HEARTBEAT_MS = 5_000;
+/** How long a workflow may take to hear of something. */
+const TELLING_MS = 10_000;
 
 /** Lets one thing be put right; where that fails it is found, and the others go on. */
 async function healing(
@@ -74,12 +77,25 @@ export function createReconcileActivities({ db, payments, workflows, sideflows }
   }
 
   /** A workflow that goes on though its order has ended did not hear of its last step: a cancellation teaches it. */
-  async function* unawareWorkflows(): AsyncGenerator<Finding | undefined> {
+  async function* unawareOrders(): AsyncGenerator<Finding | undefined> {
     for (const orderId of await wrong.nextEndedOrders(db, PART)) {
       yield await healing('unaware_workflow', orderId, async () => {
         if (!(await workflows.isRunning(orderId))) return undefined;
         await workflows.cancelIfRunning(orderId);
         return { kind: 'unaware_workflow', subject: orderId, healed: true };
+      });
+    }
+  }
+
+  /** So may that of a return: the step that ended it, said once more, changes nothing and teaches it. */
+  async function* unawareReturns(): AsyncGenerator<Finding | undefined> {
+    for (const { id, status } of await wrong.nextEndedReturns(db, PART)) {
+      const workflowId = returnWorkflowId(id);
+      yield await healing('unaware_workflow', workflowId, async () => {
+        const command = status === 'rejected' ? 'reject' : 'receive';
+        const told = await sideflows.advanceReturn(id, command, { by: 'reconcile' }, TELLING_MS);
+        if (told === 'closed') return undefined;
+        return { kind: 'unaware_workflow', subject: workflowId, healed: told === 'done' };
       });
     }
   }
@@ -170,7 +186,8 @@ export function createReconcileActivities({ db, payments, workflows, sideflows }
       const beat = setInterval(heartbeat, HEARTBEAT_MS);
       const parts = [
         lostWorkflows,
-        unawareWorkflows,
+        unawareOrders,
+        unawareReturns,
         deadReservations,
         stockDrifts,
         stuckPayments,

@@ -157,6 +157,28 @@ export async function nextEndedOrders(db: Db, limit: number): Promise<string[]> 
   return rows.map(({ id }) => id);
 }
 
+/** The next returns that ended at least a minute ago, in the order in which they ended; at most an hour back. */
+export async function nextEndedReturns(
+  db: Db,
+  limit: number,
+): Promise<{ id: string; status: 'rejected' | 'refunded' }[]> {
+  const { rows } = await sql<{ id: string; status: 'rejected' | 'refunded' }>`
+    with part as (
+      select id, status, updated_at from ordering.returns
+      where status in ('rejected', 'refunded') and updated_at < now() - interval '1 minute'
+        and updated_at > greatest((select returns_after from ordering.reconciliation), now() - interval '1 hour')
+      order by updated_at
+      limit ${limit}
+    ),
+    moved as (
+      update ordering.reconciliation
+      set returns_after = coalesce((select max(updated_at) from part), returns_after)
+    )
+    select id, status from part
+  `.execute(db);
+  return rows;
+}
+
 /**
  * Movements of money that have waited for longer than `seconds` though no webhook is awaited for them, of orders that
  * have ended, and refunds of all; the workflow of a live order moves its other money itself.

@@ -95,10 +95,11 @@ test(
     }
 
     await expectHistoriesReplay(stack);
-    const { lost_workflow: lost = 0, ...rest } = await reconcile();
+    const { lost_workflow: lost = 0, unaware_workflow: unaware = 0, ...rest } = await reconcile();
     expect(rest).toEqual({});
     expect(lost).toBeLessThanOrEqual(counts['terminate ok'] ?? 0);
-    await expectNothingUnderWay(stack);
+    expect(unaware).toBeLessThanOrEqual(KILLS);
+    await expectNothingUnderWay(stack, reconcile);
     const fewAtOnce = pLimit(10);
     const orders = ended.flatMap((one) => one.orders);
     await fewAtOnce.map(orders, ({ id }) => expectWorkflowExplained(stack, id));

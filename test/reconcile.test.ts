@@ -133,6 +133,47 @@ test('a workflow that was terminated before it placed its order places it', asyn
   expect(await status()).toBe('confirmed');
 });
 
+test('a workflow that did not hear that its order, or its return, has ended is told, and ends', async () => {
+  const { db, tokens, api, temporal } = stack;
+  const post = (path: string, body: object = {}) =>
+    api.request('POST', path, { token: tokens.staff, body }).then((answer) => answer.body);
+  const delivered = async () => {
+    const order = await place();
+    const { id } = await post(`/v1/orders/${order.id}/shipments`, { carrier: 'UPS' });
+    await post(`/v1/shipments/${id}/deliver`);
+    return order;
+  };
+  const askBack = (order: Order) =>
+    post(`/v1/orders/${order.id}/returns`, {
+      lines: [{ lineId: order.lines[0]!.id, quantity: 1 }],
+      reason: 'big',
+    });
+  const order = await place();
+  await post(`/v1/orders/${order.id}/shipments`, { carrier: 'UPS' });
+  const [rejected, refunded] = await Promise.all(
+    (await Promise.all([delivered(), delivered()])).map(askBack),
+  );
+
+  await sql`update ordering.orders set status = 'delivered', version = version + 1, step = step + 1,
+    updated_at = now() - interval '2 minutes' where id = ${order.id}`.execute(db);
+  for (const [{ id }, status] of [
+    [rejected, 'rejected'],
+    [refunded, 'refunded'],
+  ]) {
+    await sql`update ordering.returns set status = ${status}, updated_at = now() - interval '2 minutes'
+      where id = ${id}`.execute(db);
+  }
+  await sql`update ordering.reconciliation set ended_after = now() - interval '1 hour',
+    returns_after = now() - interval '1 hour'`.execute(db);
+  expect(await reconcile()).toEqual({ unaware_workflow: 3 });
+  const resultOf = (workflowId: string) => temporal.workflow.getHandle(workflowId).result();
+  expect(await resultOf(order.workflowId)).toMatchObject({ status: 'delivered' });
+  expect(await resultOf(`return-${rejected.id}`)).toBe('rejected');
+  expect(await resultOf(`return-${refunded.id}`)).toBe('refunded');
+  expect((await read(`/v1/orders/${order.id}`)).status).toBe('delivered');
+  expect(await reconcile()).toEqual({});
+});
+
 test('stock that an ended order still holds is released, once, and its money given free', async () => {
   const order = await place();
   const before = await read(`/v1/inventory/${sku}`);
