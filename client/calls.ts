@@ -50,16 +50,21 @@ export const isNotFound = (error: unknown): boolean =>
 
 /**
  * Runs an update and gives its result; `undecided` when no worker took it up within `waitMs`, `closed` when there is no
- * running workflow. Throws the domain error of a refusal.
+ * running workflow. Throws the domain error of a refusal, and soon where Temporal does not answer.
  */
 export async function tryUpdate<Result>(
-  client: Client,
+  { client }: Temporal,
+  circuit: TemporalCircuit,
   handle: WorkflowHandle,
   definition: UpdateDefinition<Result, [request: unknown]>,
   request: unknown,
   waitMs: number,
 ): Promise<Result | 'closed' | 'undecided'> {
   const deadline = Date.now() + waitMs;
+  // An update waits for a worker, and would wait as long for a Temporal that is away.
+  await circuit.run(() =>
+    client.withDeadline(Date.now() + START_DEADLINE_MS, () => client.workflowService.getSystemInfo({})),
+  );
   while (Date.now() < deadline) {
     try {
       return await client.withDeadline(deadline, () => handle.executeUpdate(definition, { args: [request] }));

@@ -308,6 +308,35 @@ test('Temporal does not answer any more: orders are placed all the same, soon wi
   }
 });
 
+test('Temporal does not answer, as nobody knows yet: a cancellation is made, and a change refused, soon', async () => {
+  const sku = await newStock('COMMANDED-WITHOUT');
+  const [first, second] = await Promise.all([1, 2].map(() => settle({ key: randomUUID(), sku })));
+  const headers = { prefer: 'wait=30' };
+  process.kill(temporal.pid, 'SIGSTOP');
+  try {
+    const began = Date.now();
+    const [cancelled, changed] = await Promise.all([
+      api.request('POST', `/v1/orders/${first!.id}/cancel`, { token, headers, body: {} }),
+      api.request('PATCH', `/v1/orders/${second!.id}`, { token, headers, body: { note: 'hello' } }),
+    ]);
+    expect(Date.now() - began).toBeLessThan(15_000);
+    expect(cancelled).toMatchObject({ status: 200, body: { status: 'cancelled' } });
+    expect(changed).toMatchObject({ status: 503, body: { code: 'unavailable' } });
+    expect(await stack.reserved(sku)).toBe(1);
+  } finally {
+    process.kill(temporal.pid, 'SIGCONT');
+  }
+  await isReady();
+  const handle = stack.temporal.workflow.getHandle(first!.workflowId);
+  expect(await handle.result()).toMatchObject({ status: 'cancelled', paymentStatus: 'voided' });
+  const change = () =>
+    api.request('PATCH', `/v1/orders/${second!.id}`, { token, headers, body: { note: 'hello' } });
+  await eventually('it is changed', async () => (await change()).body.note === 'hello');
+  expect((await api.request('DELETE', `/v1/orders/${second!.id}`, { token })).body.status).toBe('cancelled');
+  await expectStockAddsUp(stack.db);
+  await expectMoneyAddsUp(stack.db);
+});
+
 test('Temporal does not answer: refunds and returns are made, once, and soon without asking it', async () => {
   const sku = await newStock('MADE-WITHOUT');
   const staff = await api.login('staff@example.com');
