@@ -257,6 +257,19 @@ describe('the mail server is slow', () => {
     pauseMs = 0;
   });
 
+  test('a server that does not greet is told by /readyz, and orders are taken', async () => {
+    const isReady = async (status: string, smtp: string) => {
+      const { status: code, body } = await stack.api.request('GET', '/readyz');
+      return code === 200 && body.status === status && body.parts.smtp === smtp;
+    };
+    pauseMs = 60_000;
+    await eventually('it is down', () => isReady('degraded', 'down'));
+    const { body } = await stack.api.place(stack.tokens.john, orderOf([{ sku: 'MOUSE-WL', quantity: 1 }]));
+    expect(body.status).toBe('confirmed');
+    pauseMs = 0;
+    await eventually('it is up', () => isReady('ok', 'ok'));
+  });
+
   test('a server that answers for ever is given up in time', async () => {
     const dribbling = createServer((socket) => {
       socket.write('220 mail.example.com\r\n');

@@ -1,4 +1,5 @@
-import { createConnection } from 'node:net';
+import { createConnection, isIP } from 'node:net';
+import { connect as connectTls } from 'node:tls';
 import { createTransport } from 'nodemailer';
 import { MessageRefused } from '../message-refused.ts';
 import type { Mail, Mailer } from './mailer.ts';
@@ -7,6 +8,9 @@ const MAX_CONNECTIONS = 12;
 /** So long a server may take to greet, and then to answer a command or to take a mail. */
 const GREETING_MS = 6_000;
 const SILENCE_MS = 30_000;
+/** So long it may take to greet one who only wants to know whether it is there, and how that begins (RFC 5321, 4.2). */
+const CHECK_MS = 1_800;
+const READY = '220';
 /** What a server refuses for good here it refuses this mail; a greeting, a login or a sender refused is about all mail. */
 const ABOUT_THE_MAIL = new Set<string | undefined>(['RCPT TO', 'DATA']);
 
@@ -47,16 +51,16 @@ export function smtpMailer(url: string, from: string): Mailer {
     },
     check: () =>
       new Promise((resolve) => {
-        const socket = createConnection({
-          host: hostname,
-          port: Number(port || (protocol === 'smtps:' ? 465 : 587)),
-          timeout: 1_000,
-        });
-        const answer = (up: boolean) => () => {
+        const secure = protocol === 'smtps:';
+        const server = { host: hostname, port: Number(port || (secure ? 465 : 587)), timeout: CHECK_MS };
+        const named = isIP(hostname) === 0 ? { servername: hostname } : {};
+        const socket = secure ? connectTls({ ...server, ...named }) : createConnection(server);
+        const answer = (up: boolean): void => {
           socket.destroy();
           resolve(up);
         };
-        socket.once('connect', answer(true)).once('error', answer(false)).once('timeout', answer(false));
+        socket.once('data', (greeting) => answer(greeting.toString().startsWith(READY)));
+        for (const failed of ['error', 'timeout', 'end']) socket.once(failed, () => answer(false));
       }),
     close: () => transport.close(),
   };
