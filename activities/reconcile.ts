@@ -87,16 +87,23 @@ export function createReconcileActivities({ db, payments, workflows, sideflows }
     }
   }
 
-  /** So may that of a return: the step that ended it, said once more, changes nothing and teaches it. */
+  /**
+   * So may that of a return: the step that ended it, said once more, changes nothing and teaches it. One that does not
+   * hear it now is told by the next run, with those after it.
+   */
   async function* unawareReturns(): AsyncGenerator<Finding | undefined> {
-    for (const { id, status } of await wrong.nextEndedReturns(db, PART)) {
-      const workflowId = returnWorkflowId(id);
-      yield await healing('unaware_workflow', workflowId, async () => {
-        const command = status === 'rejected' ? 'reject' : 'receive';
-        const told = await sideflows.advanceReturn(id, command, { by: 'reconcile' }, TELLING_MS);
-        if (told === 'closed') return undefined;
-        return { kind: 'unaware_workflow', subject: workflowId, healed: told === 'done' };
-      });
+    let last: wrong.EndedReturn | undefined;
+    try {
+      for (const ended of await wrong.nextEndedReturns(db, PART)) {
+        const command = ended.status === 'rejected' ? 'reject' : 'receive';
+        const told = await sideflows.advanceReturn(ended.id, command, { by: 'reconcile' }, TELLING_MS);
+        const found = { kind: 'unaware_workflow', subject: returnWorkflowId(ended.id) } as const;
+        if (told === 'undecided') return yield { ...found, healed: false };
+        last = ended;
+        if (told === 'done') yield { ...found, healed: true };
+      }
+    } finally {
+      if (last) await wrong.passEndedReturns(db, last);
     }
   }
 

@@ -62,8 +62,10 @@ const createWorker = () =>
   });
 const own = environment.API_WORKER ? createWorker() : undefined;
 const polling = own ? [own.worker, parts.createWebhookWorker()] : [];
-// Without Temporal it takes orders all the same.
-if (await temporal.isConnectedWithin(TEMPORAL_PATIENCE_MS)) await Promise.all(polling);
+await temporal.connectedWithin(TEMPORAL_PATIENCE_MS).then(
+  () => Promise.all(polling),
+  (error: unknown) => logger.warn({ err: error }, 'Orders are taken without Temporal'),
+);
 
 const direct = createDirectPlacing({
   placeOrder: parts.placeOrder,

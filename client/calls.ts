@@ -48,23 +48,37 @@ export function isTemporalUnavailable(error: unknown): boolean {
 export const isNotFound = (error: unknown): boolean =>
   error instanceof WorkflowNotFoundError || (isGrpcServiceError(error) && error.code === NOT_FOUND);
 
+/** Throws `TemporalLeftAlone` where Temporal does not answer soon. */
+async function reach(client: Client): Promise<void> {
+  const answered = new AbortController();
+  const tooLate = delay(START_DEADLINE_MS, undefined, { signal: answered.signal }).then(() => {
+    throw new TemporalLeftAlone('Temporal does not answer.');
+  });
+  const asked = client.withDeadline(Date.now() + START_DEADLINE_MS, () =>
+    client.workflowService.getSystemInfo({}),
+  );
+  try {
+    await Promise.race([asked, tooLate]);
+  } finally {
+    for (const other of [asked, tooLate]) other.catch(() => undefined);
+    answered.abort();
+  }
+}
+
 /**
  * Runs an update and gives its result; `undecided` when no worker took it up within `waitMs`, `closed` when there is no
  * running workflow. Throws the domain error of a refusal, and soon where Temporal does not answer.
  */
 export async function tryUpdate<Result>(
-  { client }: Temporal,
-  circuit: TemporalCircuit,
+  client: Client,
   handle: WorkflowHandle,
   definition: UpdateDefinition<Result, [request: unknown]>,
   request: unknown,
   waitMs: number,
 ): Promise<Result | 'closed' | 'undecided'> {
-  const deadline = Date.now() + waitMs;
   // An update waits for a worker, and would wait as long for a Temporal that is away.
-  await circuit.run(() =>
-    client.withDeadline(Date.now() + START_DEADLINE_MS, () => client.workflowService.getSystemInfo({})),
-  );
+  await reach(client);
+  const deadline = Date.now() + waitMs;
   while (Date.now() < deadline) {
     try {
       return await client.withDeadline(deadline, () => handle.executeUpdate(definition, { args: [request] }));

@@ -32,6 +32,7 @@ import {
   START_DEADLINE_MS,
   type Temporal,
   type TemporalCircuit,
+  TemporalLeftAlone,
   tryUpdate,
 } from './calls.ts';
 import { detailsOf, summaryOf } from './descriptions.ts';
@@ -67,7 +68,7 @@ export interface OrderWorkflows {
   /**
    * Cancels through the workflow. `done` when it is cancelled, `requested` when no worker took it up within `waitMs`
    * and the wish is recorded, `closed` when there is no running workflow. Throws the domain error of a refusal, and soon
-   * where Temporal does not answer.
+   * where Temporal does not answer: at once where it is left alone.
    */
   cancel(orderId: string, request: CancelRequest, waitMs: number): Promise<'done' | 'requested' | 'closed'>;
   /**
@@ -242,8 +243,9 @@ export function createOrderWorkflows({
     },
 
     async cancel(orderId, request, waitMs) {
+      if (!circuit.isClosed()) throw new TemporalLeftAlone('Temporal does not answer.');
       const handle = handleOf(orderId);
-      const outcome = await tryUpdate(temporal, circuit, handle, cancelUpdate, request, waitMs);
+      const outcome = await tryUpdate(temporal.client, handle, cancelUpdate, request, waitMs);
       if (outcome !== 'undecided') return outcome === 'closed' ? outcome : 'done';
       if (request.lines) throw undecided();
       return (await signal(() => handle.signal(cancelSignal, request))) ? 'requested' : 'closed';
@@ -251,8 +253,7 @@ export function createOrderWorkflows({
 
     async change(orderId, request, waitMs) {
       const outcome = await tryUpdate(
-        temporal,
-        circuit,
+        temporal.client,
         handleOf(orderId),
         changeShippingAddressUpdate,
         request,
@@ -263,13 +264,13 @@ export function createOrderWorkflows({
     },
 
     async ship(orderId, request, waitMs) {
-      const outcome = await tryUpdate(temporal, circuit, handleOf(orderId), shipUpdate, request, waitMs);
+      const outcome = await tryUpdate(temporal.client, handleOf(orderId), shipUpdate, request, waitMs);
       if (outcome === 'undecided') throw undecided();
       return outcome;
     },
 
     async deliver(orderId, request, waitMs) {
-      const outcome = await tryUpdate(temporal, circuit, handleOf(orderId), deliverUpdate, request, waitMs);
+      const outcome = await tryUpdate(temporal.client, handleOf(orderId), deliverUpdate, request, waitMs);
       if (outcome === 'undecided') throw undecided();
       return outcome === 'closed' ? outcome : 'done';
     },

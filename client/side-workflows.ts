@@ -130,7 +130,7 @@ export function createSideWorkflows(temporal: Temporal, circuit: TemporalCircuit
 
     async advanceReturn(returnId, command, sent, waitMs) {
       const handle = temporal.client.workflow.getHandle(returnWorkflowId(returnId));
-      const outcome = await tryUpdate(temporal, circuit, handle, returnUpdates[command], sent, waitMs);
+      const outcome = await tryUpdate(temporal.client, handle, returnUpdates[command], sent, waitMs);
       return outcome === 'closed' || outcome === 'undecided' ? outcome : 'done';
     },
   };

@@ -157,26 +157,34 @@ export async function nextEndedOrders(db: Db, limit: number): Promise<string[]> 
   return rows.map(({ id }) => id);
 }
 
-/** The next returns that ended at least a minute ago, in the order in which they ended; at most an hour back. */
-export async function nextEndedReturns(
-  db: Db,
-  limit: number,
-): Promise<{ id: string; status: 'rejected' | 'refunded' }[]> {
-  const { rows } = await sql<{ id: string; status: 'rejected' | 'refunded' }>`
-    with part as (
-      select id, status, updated_at from ordering.returns
-      where status in ('rejected', 'refunded') and updated_at < now() - interval '1 minute'
-        and updated_at > greatest((select returns_after from ordering.reconciliation), now() - interval '1 hour')
-      order by updated_at
-      limit ${limit}
-    ),
-    moved as (
-      update ordering.reconciliation
-      set returns_after = coalesce((select max(updated_at) from part), returns_after)
-    )
-    select id, status from part
+export interface EndedReturn {
+  id: string;
+  status: 'rejected' | 'refunded';
+  /** As Postgres writes it. */
+  endedAt: string;
+}
+
+/**
+ * The next returns that ended at least a minute ago, in the order in which they ended; at most an hour back. They come
+ * again until `passEndedReturns` says that they are seen to.
+ */
+export async function nextEndedReturns(db: Db, limit: number): Promise<EndedReturn[]> {
+  const { rows } = await sql<EndedReturn>`
+    select id, status, updated_at::text as "endedAt" from ordering.returns
+    where status in ('rejected', 'refunded') and updated_at < now() - interval '1 minute'
+      and updated_at > now() - interval '1 hour'
+      and (updated_at, id) > (select returns_after, returns_after_id from ordering.reconciliation)
+    order by updated_at, id
+    limit ${limit}
   `.execute(db);
   return rows;
+}
+
+/** The returns that ended up to this one are seen to. */
+export async function passEndedReturns(db: Db, { id, endedAt }: EndedReturn): Promise<void> {
+  await sql`
+    update ordering.reconciliation set returns_after = ${endedAt}::timestamptz, returns_after_id = ${id}
+  `.execute(db);
 }
 
 /**

@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { Client } from '@temporalio/client';
+import { Client, Connection } from '@temporalio/client';
 import { loadClientConnectConfig } from '@temporalio/envconfig';
 import proto from '@temporalio/proto';
 import { NativeConnection } from '@temporalio/worker';
@@ -13,12 +13,14 @@ export interface TemporalConnection extends Temporal {
   connected: Promise<NativeConnection>;
   /** Whether Temporal has answered. From then on the connection finds it again by itself. */
   isConnected(): boolean;
-  /** Waits for Temporal, so long at most; tells whether it has answered. */
-  isConnectedWithin(ms: number): Promise<boolean>;
+  /** Waits until Temporal has answered; throws, with the reason, when that takes longer. */
+  connectedWithin(ms: number): Promise<void>;
   close(): Promise<void>;
 }
 
 const RETRY_MS = 1_000;
+/** How long one try may take. */
+const ANSWER_MS = 5_000;
 
 /**
  * Connects to the Temporal that the environment or the TOML profile names (`TEMPORAL_*`, read by the SDK's envconfig),
@@ -33,21 +35,40 @@ export function connectTemporal(
   const closing = new AbortController();
   let open: { connection: NativeConnection; client: Client } | undefined;
 
+  let reason = '';
+  const note = (error: unknown): void => {
+    const told = reason;
+    reason = error instanceof Error ? error.message : String(error);
+    if (reason !== told) logger.warn({ address, reason }, 'Temporal does not answer yet');
+  };
+
+  /** A connection that failed takes the SDK's runtime down with it, so while Temporal is away a plain one asks for it. */
+  const untilThere = async (): Promise<void> => {
+    for (;;) {
+      await delay(RETRY_MS, undefined, { signal: closing.signal });
+      try {
+        const plain = await Connection.connect({ ...connectionOptions, connectTimeout: ANSWER_MS });
+        await plain.close();
+        return;
+      } catch (error) {
+        note(error);
+      }
+    }
+  };
+
   const connect = async (): Promise<NativeConnection> => {
-    for (let failed = false; ;) {
+    for (;;) {
       try {
         const connection = await NativeConnection.connect(connectionOptions);
         await registerSearchAttributes(connection, namespace, logger);
         const client = new Client({ connection, namespace });
         await prepare(client);
         open = { connection, client };
-        if (failed) logger.info({ address }, 'Temporal answers');
+        if (reason !== '') logger.info({ address }, 'Temporal answers');
         return connection;
       } catch (error) {
-        const reason = error instanceof Error ? error.message : String(error);
-        if (!failed) logger.warn({ address, reason }, 'Temporal does not answer yet');
-        failed = true;
-        await delay(RETRY_MS, undefined, { signal: closing.signal });
+        note(error);
+        await untilThere();
       }
     }
   };
@@ -63,16 +84,17 @@ export function connectTemporal(
     },
     connected,
     isConnected: () => open !== undefined,
-    async isConnectedWithin(ms) {
+    async connectedWithin(ms) {
       const waiting = new AbortController();
       const tooLate = delay(ms, undefined, { signal: waiting.signal }).catch(() => undefined);
       await Promise.race([connected, tooLate]);
       waiting.abort();
-      return open !== undefined;
+      if (!open) throw new Error(`Temporal does not answer at ${address}. ${reason}`.trim());
     },
     async close() {
       closing.abort();
-      await open?.connection.close();
+      // A worker that was made and never run holds on to it; the process ends all the same.
+      await open?.connection.close().catch(() => undefined);
     },
   };
 }

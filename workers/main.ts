@@ -10,8 +10,7 @@ const PATIENCE_MS = 60_000;
 const environment = workerEnvironment();
 const parts = await openParts('worker', { ...environment, eager: false });
 const { logger, metrics, temporal, db, startDispatcher, close } = parts;
-if (!(await temporal.isConnectedWithin(PATIENCE_MS)))
-  throw new Error('Temporal has not answered for a minute.');
+await temporal.connectedWithin(PATIENCE_MS);
 
 const own = parts.createWorker(({ id: orderId }) => {
   notifyOutcome(db, orderId).catch((error: unknown) =>

@@ -128,6 +128,11 @@ export async function openParts(name: string, options: PartsOptions): Promise<Pa
   );
   // Temporal hands an eager task to whoever asks, also to a build that is not the current one.
   const eager = options.eager && options.WORKER_BUILD_ID === undefined;
+  metrics.noteCircuit('temporal', 'open');
+  void temporal.connected.then(
+    () => metrics.noteCircuit('temporal', 'closed'),
+    () => undefined,
+  );
   const circuit = temporalCircuit(temporal, (state) => noteCircuit('temporal', state));
   const workflows = createOrderWorkflows({ temporal, logger, eager, circuit });
   const sideflows = createSideWorkflows(temporal, circuit);

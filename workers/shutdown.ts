@@ -32,8 +32,8 @@ export async function untilShutdown(
     logger.error('Not everything ended in time');
     process.exit(1);
   }, GRACE_MS).unref();
-  await closeIntake();
   stopping = true;
+  await closeIntake();
   for (const { worker } of polling) worker.shutdown();
   await Promise.all(polling.map(({ ended }) => ended));
 }

@@ -156,7 +156,7 @@ export async function expectWorkflowExplained(stack: TestStack, orderId: string)
  */
 export async function expectNothingUnderWay(
   stack: TestStack,
-  reconcile: () => Promise<unknown>,
+  reconcile: () => Promise<Record<string, number>>,
 ): Promise<void> {
   const { db, temporal } = stack;
   await eventually(
