@@ -212,12 +212,13 @@ export async function expectNothingUnderWay(
   await eventually(what, isQuiet, 60, 1000).catch(async (error: Error) => {
     const stories = await Promise.all(wrong.map((workflowId) => storyOf(stack, workflowId)));
     console.warn([error.message, ...stories].join('\n'));
-    await eventually(
-      `after reconciling, ${what}`,
-      async () => (await reconcile(), await isQuiet()),
-      120,
-      5000,
-    );
+    const found = new Set<string>();
+    const heal = async () => {
+      for (const kind of Object.keys(await reconcile())) found.add(kind);
+      return await isQuiet();
+    };
+    await eventually(`after reconciling, ${what}`, heal, 120, 5000);
+    expect([...found]).toEqual(['unaware_workflow']);
   });
 }
 
