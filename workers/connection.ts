@@ -73,7 +73,7 @@ export function connectTemporal(
     }
   };
   const connected = connect();
-  // Whoever needs it waits for it; nobody may.
+  // Perhaps nobody waits for it.
   connected.catch(() => undefined);
 
   return {
