@@ -1,5 +1,6 @@
 import { createServer as createHttpServer } from 'node:http';
 import { apiEnvironment } from '../config/env.ts';
+import { reach } from '../client/calls.ts';
 import { connect } from '../db/connect.ts';
 import { notifyOutcome } from '../db/placement.ts';
 import { startListening } from '../db/listener.ts';
@@ -127,10 +128,7 @@ const readiness = readinessOf([
     name: 'temporal',
     // Without Postgres an order costs what it cost a moment ago, if that is known.
     takesOrders: () => !prices.isEmpty(),
-    check: () =>
-      temporal.client.withDeadline(Date.now() + 2_000, () =>
-        temporal.client.workflowService.getSystemInfo({}),
-      ),
+    check: () => reach(temporal.client, 2_000),
   },
   { name: 'smtp', takesOrders: () => false, check: () => mailer.check() },
 ]);

@@ -48,19 +48,16 @@ export function isTemporalUnavailable(error: unknown): boolean {
 export const isNotFound = (error: unknown): boolean =>
   error instanceof WorkflowNotFoundError || (isGrpcServiceError(error) && error.code === NOT_FOUND);
 
-/** Throws `TemporalLeftAlone` where Temporal does not answer soon. */
-async function reach(client: Client): Promise<void> {
+/** Asks whether Temporal is there. Throws where it does not answer in this time, an error of `isTemporalUnavailable`. */
+export async function reach(client: Client, ms: number): Promise<void> {
   const answered = new AbortController();
-  const tooLate = delay(START_DEADLINE_MS, undefined, { signal: answered.signal }).then(() => {
+  const tooLate = delay(ms, undefined, { signal: answered.signal }).then(() => {
     throw new TemporalLeftAlone('Temporal does not answer.');
   });
-  const asked = client.withDeadline(Date.now() + START_DEADLINE_MS, () =>
-    client.workflowService.getSystemInfo({}),
-  );
+  const asked = client.withDeadline(Date.now() + ms, () => client.workflowService.getSystemInfo({}));
   try {
     await Promise.race([asked, tooLate]);
   } finally {
-    for (const other of [asked, tooLate]) other.catch(() => undefined);
     answered.abort();
   }
 }
@@ -77,7 +74,7 @@ export async function tryUpdate<Result>(
   waitMs: number,
 ): Promise<Result | 'closed' | 'undecided'> {
   // An update waits for a worker, and would wait as long for a Temporal that is away.
-  await reach(client);
+  await reach(client, START_DEADLINE_MS);
   const deadline = Date.now() + waitMs;
   while (Date.now() < deadline) {
     try {

@@ -86,8 +86,7 @@ export function connectTemporal(
     isConnected: () => open !== undefined,
     async connectedWithin(ms) {
       const waiting = new AbortController();
-      const tooLate = delay(ms, undefined, { signal: waiting.signal }).catch(() => undefined);
-      await Promise.race([connected, tooLate]);
+      await Promise.race([connected, delay(ms, undefined, { signal: waiting.signal })]);
       waiting.abort();
       if (!open) throw new Error(`Temporal does not answer at ${address}. ${reason}`.trim());
     },
