@@ -36,6 +36,14 @@ export interface PlacingRequest {
  */
 export type PlaceOrder = (wanted: PlacingRequest) => Promise<{ order: Order; replayed: boolean }>;
 
+interface Begun {
+  lane: Lane;
+  /** Whether Temporal answers, so that the outcome may come soon. */
+  isHeard: boolean;
+  /** The order as it was placed directly. */
+  placed?: Order;
+}
+
 export interface PlacingDeps {
   db: Db;
   workflows: OrderWorkflows;
@@ -75,7 +83,10 @@ export function createPlacing({
   /** The order is accepted: that its outcome cannot be read now is no reason to refuse it. */
   const look = (orderId: string) => findOrder(db, orderId).catch(() => undefined);
 
-  /** Hears the outcome of what `begin` begins, for as long as that says; undefined where it began nothing. */
+  /**
+   * Hears the outcome of what `begin` begins, which answers how long that may take, counted from its beginning; undefined
+   * where it began nothing.
+   */
   const awaitOutcome = async (
     accepted: PlacedOrder,
     begin: () => Promise<number | undefined>,
@@ -83,10 +94,12 @@ export function createPlacing({
   ): Promise<Order | undefined> => {
     const outcome = outcomes.expect(accepted.orderId);
     try {
+      const beganAt = performance.now();
       const waitMs = await begin();
       if (waitMs === undefined) return undefined;
       let seen = await outcome.wait(0);
-      for (let left = waitMs, pause = firstLookMs; !isSettled(seen) && left > 0; left -= pause, pause *= 2) {
+      let left = waitMs - (performance.now() - beganAt);
+      for (let pause = firstLookMs; !isSettled(seen) && left > 0; left -= pause, pause *= 2) {
         seen = (await outcome.wait(Math.min(left, pause))) ?? (await look(accepted.orderId));
       }
       return seen ?? pendingOrder(accepted);
@@ -142,34 +155,33 @@ export function createPlacing({
     return { order: pendingOrder(before), replayed: true };
   };
 
-  /**
-   * Places an order without its workflow, which is told later. While Temporal answers, the outcome is waited for;
-   * undefined where the order was accepted before.
-   */
-  const placeNow = async (accepted: PlacedOrder, waitMs: number): Promise<Order | undefined> => {
-    let placed: StepTaken | undefined;
-    const awaited = await awaitOutcome(accepted, async () => {
-      placed = await placeDirectly(accepted);
-      if (placed && placed.record.status !== 'pending') outcomes.settle(toOrder(placed.record));
-      return placed && (workflows.areReachable() ? waitMs : 0);
-    });
-    if (!placed || !awaited) return undefined;
-    countAccepted('direct');
-    return awaited.status === 'pending' ? toOrder(placed.record) : awaited;
+  /** Begins an order in its lane, or directly where its workflow does not start. Undefined where it was accepted before. */
+  const begin = async (lane: Lane, accepted: PlacedOrder): Promise<Begun | undefined> => {
+    if (lane === 'workflow') {
+      try {
+        const taken = await start(accepted);
+        return taken && { lane: taken, isHeard: taken === 'workflow' || (await workflows.doAnswer()) };
+      } catch (error) {
+        if (!isTemporalUnavailable(error)) throw error;
+      }
+    }
+    const taken = await placeDirectly(accepted);
+    if (!taken) return undefined;
+    const placed = toOrder(taken.record);
+    if (isSettled(placed)) outcomes.settle(placed);
+    const isHeard = lane === 'direct' ? workflows.areReachable() : await workflows.doAnswer();
+    return { lane: 'direct', isHeard, placed };
   };
 
+  /** Takes an order, and waits for its outcome while Temporal answers. Undefined where it was accepted before. */
   const take = async (lane: Lane, accepted: PlacedOrder, waitMs: number): Promise<Order | undefined> => {
-    if (lane === 'direct') return await placeNow(accepted, waitMs);
-    try {
-      return await awaitOutcome(accepted, async () => {
-        const taken = await start(accepted);
-        if (taken) countAccepted(taken);
-        return taken && (taken === 'workflow' ? waitMs : 0);
-      });
-    } catch (error) {
-      if (!isTemporalUnavailable(error)) throw error;
-      return await placeNow(accepted, 0);
-    }
+    let begun: Begun | undefined;
+    const awaited = await awaitOutcome(accepted, async () => {
+      begun = await begin(lane, accepted);
+      if (begun) countAccepted(begun.lane);
+      return begun && (begun.isHeard ? waitMs : 0);
+    });
+    return awaited?.status === 'pending' ? (begun?.placed ?? awaited) : awaited;
   };
 
   return async ({ caller, key, route, request, compared = request, expectedCurrency = null, waitMs }) => {

@@ -28,6 +28,7 @@ import {
 } from '../workflows/messages.ts';
 import {
   isNotFound,
+  reach,
   RPC_DEADLINE_MS,
   START_DEADLINE_MS,
   type Temporal,
@@ -39,6 +40,7 @@ import { detailsOf, summaryOf } from './descriptions.ts';
 
 /** Right after they are registered Temporal does not know search attributes yet; later it may. */
 const SEARCH_ATTRIBUTES_RETRY_MS = 30_000;
+const ANSWER_MS = 1_000;
 const INVALID_ARGUMENT = 3;
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
@@ -46,6 +48,8 @@ const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 export interface OrderWorkflows {
   /** Whether Temporal answers, as far as the last starts tell. */
   areReachable(): boolean;
+  /** Asks Temporal itself, and waits a second for its answer. */
+  doAnswer(): Promise<boolean>;
   /** Starts the workflow of an accepted order; `false` when it had been started before. */
   start(accepted: PlacedOrder): Promise<boolean>;
   /** Starts the workflow of an order again when it is gone, `false` when it runs; it goes on from the order's row. */
@@ -170,6 +174,12 @@ export function createOrderWorkflows({
 
   return {
     areReachable: () => circuit.isClosed(),
+
+    doAnswer: () =>
+      reach(temporal.client, ANSWER_MS).then(
+        () => true,
+        () => false,
+      ),
 
     start: (accepted) =>
       start(accepted, { workflowIdReusePolicy: 'REJECT_DUPLICATE', workflowIdConflictPolicy: 'FAIL' }),

@@ -308,6 +308,23 @@ test('Temporal does not answer any more: orders are placed all the same, soon wi
   }
 });
 
+test('Temporal answers too late for the start of a workflow: the buyer hears the outcome all the same', async () => {
+  const sku = await newStock('TEMPORAL-LATE');
+  process.kill(temporal.pid, 'SIGSTOP');
+  try {
+    const placed = api.place(token, orderOf([{ sku, quantity: 1 }]), { prefer: 'wait=30' });
+    const claim = () => stack.db.selectFrom('ordering.outbox').select('claimed_until').executeTakeFirst();
+    const first = await eventually('the order is placed', claim);
+    await eventually('the API no longer waits for the start', async () => {
+      return (await claim())?.claimed_until?.getTime() !== first.claimed_until!.getTime();
+    });
+    process.kill(temporal.pid, 'SIGCONT');
+    expect(await placed).toMatchObject({ status: 201, body: { status: 'confirmed' } });
+  } finally {
+    process.kill(temporal.pid, 'SIGCONT');
+  }
+});
+
 test('Temporal does not answer, as nobody knows yet: a cancellation is made, and a change refused, soon', async () => {
   const sku = await newStock('COMMANDED-WITHOUT');
   const [first, second] = await Promise.all([1, 2].map(() => settle({ key: randomUUID(), sku })));
