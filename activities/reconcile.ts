@@ -49,6 +49,28 @@ async function healing(
   }
 }
 
+/**
+ * Tells the workflows of what has ended, one after another. One that cannot be told now is told by the next run, with
+ * those after it.
+ */
+async function* inOrder<T>(
+  ended: T[],
+  tell: (one: T) => Promise<Finding | undefined>,
+  pass: (last: T) => Promise<void>,
+): AsyncGenerator<Finding | undefined> {
+  let last: T | undefined;
+  try {
+    for (const one of ended) {
+      const finding = await tell(one);
+      if (finding?.healed === false) return yield finding;
+      last = one;
+      yield finding;
+    }
+  } finally {
+    if (last !== undefined) await pass(last);
+  }
+}
+
 export function createReconcileActivities({ db, payments, workflows, sideflows }: ReconcileDeps) {
   /** Starts the workflow of an order that has not ended again; it goes on from the order's row. */
   const revive = async (orderId: string): Promise<Finding | undefined> => {
@@ -78,33 +100,23 @@ export function createReconcileActivities({ db, payments, workflows, sideflows }
 
   /** A workflow that goes on though its order has ended did not hear of its last step: a cancellation teaches it. */
   async function* unawareOrders(): AsyncGenerator<Finding | undefined> {
-    for (const orderId of await wrong.nextEndedOrders(db, PART)) {
-      yield await healing('unaware_workflow', orderId, async () => {
-        if (!(await workflows.isRunning(orderId))) return undefined;
-        await workflows.cancelIfRunning(orderId);
-        return { kind: 'unaware_workflow', subject: orderId, healed: true };
-      });
-    }
+    const tell = async ({ id }: wrong.Ended): Promise<Finding | undefined> => {
+      if (!(await workflows.isRunning(id))) return undefined;
+      await workflows.cancelIfRunning(id);
+      return { kind: 'unaware_workflow', subject: id, healed: true };
+    };
+    yield* inOrder(await wrong.nextEndedOrders(db, PART), tell, (last) => wrong.passEndedOrders(db, last));
   }
 
-  /**
-   * So may that of a return: the step that ended it, said once more, changes nothing and teaches it. One that does not
-   * hear it now is told by the next run, with those after it.
-   */
+  /** So may that of a return: the step that ended it, said once more, changes nothing and teaches it. */
   async function* unawareReturns(): AsyncGenerator<Finding | undefined> {
-    let last: wrong.EndedReturn | undefined;
-    try {
-      for (const ended of await wrong.nextEndedReturns(db, PART)) {
-        const command = ended.status === 'rejected' ? 'reject' : 'receive';
-        const told = await sideflows.advanceReturn(ended.id, command, { by: 'reconcile' }, TELLING_MS);
-        const found = { kind: 'unaware_workflow', subject: returnWorkflowId(ended.id) } as const;
-        if (told === 'undecided') return yield { ...found, healed: false };
-        last = ended;
-        if (told === 'done') yield { ...found, healed: true };
-      }
-    } finally {
-      if (last) await wrong.passEndedReturns(db, last);
-    }
+    const tell = async ({ id, status }: wrong.EndedReturn): Promise<Finding | undefined> => {
+      const command = status === 'rejected' ? 'reject' : 'receive';
+      const told = await sideflows.advanceReturn(id, command, { by: 'reconcile' }, TELLING_MS);
+      if (told === 'closed') return undefined;
+      return { kind: 'unaware_workflow', subject: returnWorkflowId(id), healed: told === 'done' };
+    };
+    yield* inOrder(await wrong.nextEndedReturns(db, PART), tell, (last) => wrong.passEndedReturns(db, last));
   }
 
   async function* deadReservations(): AsyncGenerator<Finding | undefined> {

@@ -138,36 +138,41 @@ export async function nextDeadReservations(db: Db, limit: number): Promise<strin
   return rows.map(({ id }) => id);
 }
 
-/** The next orders that ended at least a minute ago, in the order in which they ended; at most an hour back. */
-export async function nextEndedOrders(db: Db, limit: number): Promise<string[]> {
-  const { rows } = await sql<{ id: string }>`
-    with part as (
-      select id, updated_at from ordering.orders
-      where status in ('cancelled', 'delivered') and updated_at < now() - interval '1 minute'
-        and updated_at > greatest((select ended_after from ordering.reconciliation), now() - interval '1 hour')
-      order by updated_at
-      limit ${limit}
-    ),
-    moved as (
-      update ordering.reconciliation
-      set ended_after = coalesce((select max(updated_at) from part), ended_after)
-    )
-    select id from part
-  `.execute(db);
-  return rows.map(({ id }) => id);
-}
-
-export interface EndedReturn {
+/** An order or a return that has ended. */
+export interface Ended {
   id: string;
-  status: 'rejected' | 'refunded';
   /** As Postgres writes it. */
   endedAt: string;
 }
 
 /**
- * The next returns that ended at least a minute ago, in the order in which they ended; at most an hour back. They come
- * again until `passEndedReturns` says that they are seen to.
+ * The next orders that ended at least a minute ago, in the order in which they ended; at most an hour back. They come
+ * again until `passEndedOrders` says that they are seen to.
  */
+export async function nextEndedOrders(db: Db, limit: number): Promise<Ended[]> {
+  const { rows } = await sql<Ended>`
+    select id, updated_at::text as "endedAt" from ordering.orders
+    where status in ('cancelled', 'delivered') and updated_at < now() - interval '1 minute'
+      and updated_at > now() - interval '1 hour'
+      and (updated_at, id) > (select ended_after, ended_after_id from ordering.reconciliation)
+    order by updated_at, id
+    limit ${limit}
+  `.execute(db);
+  return rows;
+}
+
+/** The orders that ended up to this one are seen to. */
+export async function passEndedOrders(db: Db, { id, endedAt }: Ended): Promise<void> {
+  await sql`
+    update ordering.reconciliation set ended_after = ${endedAt}::timestamptz, ended_after_id = ${id}
+  `.execute(db);
+}
+
+export interface EndedReturn extends Ended {
+  status: 'rejected' | 'refunded';
+}
+
+/** The same for returns, with `passEndedReturns`. */
 export async function nextEndedReturns(db: Db, limit: number): Promise<EndedReturn[]> {
   const { rows } = await sql<EndedReturn>`
     select id, status, updated_at::text as "endedAt" from ordering.returns
@@ -181,7 +186,7 @@ export async function nextEndedReturns(db: Db, limit: number): Promise<EndedRetu
 }
 
 /** The returns that ended up to this one are seen to. */
-export async function passEndedReturns(db: Db, { id, endedAt }: EndedReturn): Promise<void> {
+export async function passEndedReturns(db: Db, { id, endedAt }: Ended): Promise<void> {
   await sql`
     update ordering.reconciliation set returns_after = ${endedAt}::timestamptz, returns_after_id = ${id}
   `.execute(db);

@@ -3,6 +3,7 @@ import { sql } from 'kysely';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { mockPaymentBooks } from '../db/mock-payment-books.ts';
 import { placeOrders } from '../db/placement.ts';
+import { nextEndedOrders, passEndedOrders } from '../db/reconciliation.ts';
 import type { Address, Order, PlacedOrder } from '../domain/order.ts';
 import { orderOf } from './harness/http.ts';
 import { expectStockAddsUp } from './harness/invariants.ts';
@@ -172,6 +173,26 @@ test('a workflow that did not hear that its order, or its return, has ended is t
   expect(await resultOf(`return-${refunded.id}`)).toBe('refunded');
   expect((await read(`/v1/orders/${order.id}`)).status).toBe('delivered');
   expect(await reconcile()).toEqual({});
+});
+
+test('orders that ended in the same moment are looked at part by part, and again until they are seen to', async () => {
+  const { db, api, tokens } = stack;
+  const orders = await Promise.all([place(), place(), place()]);
+  for (const { id } of orders)
+    expect((await api.request('DELETE', `/v1/orders/${id}`, { token: tokens.staff })).status).toBe(200);
+  const ids = orders.map(({ id }) => id).toSorted();
+  await sql`update ordering.orders set updated_at = now() - interval '2 minutes' where id = any (${ids})`.execute(
+    db,
+  );
+  await sql`update ordering.reconciliation set ended_after = now() - interval '3 minutes'`.execute(db);
+
+  const seen: string[] = [];
+  for (let part = await nextEndedOrders(db, 2); part.length > 0; part = await nextEndedOrders(db, 2)) {
+    expect(await nextEndedOrders(db, 2)).toEqual(part);
+    await passEndedOrders(db, part.at(-1)!);
+    seen.push(...part.map(({ id }) => id));
+  }
+  expect(seen.filter((id) => ids.includes(id))).toEqual(ids);
 });
 
 test('stock that an ended order still holds is released, once, and its money given free', async () => {

@@ -1,0 +1,3 @@
+-- Of the orders that ended in the same moment reconciling may look at some in one run, and at the others in the next.
+alter table ordering.reconciliation
+  add column ended_after_id uuid not null default '00000000-0000-0000-0000-000000000000';
