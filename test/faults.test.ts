@@ -328,7 +328,8 @@ test('Temporal answers too late for the start of a workflow: the buyer hears the
 test('Temporal does not answer, as nobody knows yet: a cancellation is made, and a change refused, soon', async () => {
   const sku = await newStock('COMMANDED-WITHOUT');
   const [first, second] = await Promise.all([1, 2].map(() => settle({ key: randomUUID(), sku })));
-  const headers = { prefer: 'wait=30' };
+  const waitSeconds = 30;
+  const headers = { prefer: `wait=${waitSeconds}` };
   process.kill(temporal.pid, 'SIGSTOP');
   try {
     const began = Date.now();
@@ -336,7 +337,7 @@ test('Temporal does not answer, as nobody knows yet: a cancellation is made, and
       api.request('POST', `/v1/orders/${first!.id}/cancel`, { token, headers, body: {} }),
       api.request('PATCH', `/v1/orders/${second!.id}`, { token, headers, body: { note: 'hello' } }),
     ]);
-    expect(Date.now() - began).toBeLessThan(15_000);
+    expect(Date.now() - began).toBeLessThan(waitSeconds * 1000);
     expect(cancelled).toMatchObject({ status: 200, body: { status: 'cancelled' } });
     expect(changed).toMatchObject({ status: 503, body: { code: 'unavailable' } });
     expect(await stack.reserved(sku)).toBe(1);
@@ -370,14 +371,16 @@ test('Temporal does not answer: refunds and returns are made, once, and soon wit
   const [later, back] = [randomUUID(), randomUUID()];
   process.kill(temporal.pid, 'SIGSTOP');
   try {
+    const began = Date.now();
     const [returned, ...refunds] = await Promise.all([askBack(back), ...keys.map(refund)]);
+    const asking = Date.now() - began;
     expect(returned).toMatchObject({ status: 201, body: { status: 'requested' } });
     for (const made of refunds) expect(made).toMatchObject({ status: 201, body: { status: 'pending' } });
     expect(await metric('holdfast_circuit_open{company="temporal"}')).toBeGreaterThan(0);
-    const began = Date.now();
+    const leftAlone = Date.now();
     expect(await refund(later)).toMatchObject({ status: 201, body: { status: 'pending' } });
     expect(await askBack(back)).toMatchObject({ status: 201, body: returned.body });
-    expect(Date.now() - began).toBeLessThan(2_000);
+    expect(Date.now() - leftAlone).toBeLessThan(asking);
     process.kill(temporal.pid, 'SIGCONT');
     await isReady();
     const isPaid = async (key: string) => (await refund(key)).body.status === 'succeeded';

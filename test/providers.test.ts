@@ -158,17 +158,19 @@ describe('the mock companies', () => {
 
     test('tok_slow answers 5 s after it was first asked; who gives up does not stop it', async () => {
       const request = requestOf('tok_slow');
+      const slowMs = 4_900;
       const started = performance.now();
       const hurried = payments.authorize(request, AbortSignal.timeout(2_000));
       await expect(hurried).rejects.toThrow('aborted');
-      expect(performance.now() - started).toBeLessThan(3_000);
+      const gaveUp = performance.now() - started;
+      expect(gaveUp).toBeLessThan(slowMs);
       expect(await elsewhere.authorize(request, calm)).toMatchObject({ status: 'authorized' });
       const waited = performance.now() - started;
-      expect(waited).toBeGreaterThan(4_900);
-      expect(waited).toBeLessThan(6_500);
+      expect(waited).toBeGreaterThan(slowMs);
+      expect(waited).toBeLessThan(gaveUp + slowMs);
       const again = performance.now();
       expect(await payments.authorize(request, calm)).toMatchObject({ status: 'authorized' });
-      expect(performance.now() - again).toBeLessThan(1_000);
+      expect(performance.now() - again).toBeLessThan(slowMs);
     });
 
     test('tok_expires is found expired by its first capture; its renewal works', async () => {

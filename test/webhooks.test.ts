@@ -22,7 +22,7 @@ beforeAll(async () => {
 afterAll(() => platform.stop());
 
 describe('webhooks', () => {
-  test('tell what happens to orders, signed, within a second', async () => {
+  test('tell what happens to orders, signed, and soon', async () => {
     const all = await platform.addEndpoint();
     const some = await platform.addEndpoint({
       eventTypes: ['order.confirmed', 'payment.*'],
@@ -47,7 +47,7 @@ describe('webhooks', () => {
     await eventually('some is delivered', () => platform.arrivals(some, order).length >= 2);
     expect(types(some)).toEqual(['payment.authorized', 'order.confirmed']);
     const confirmed = platform.arrivals(some, order).find(({ body }) => body.type === 'order.confirmed')!;
-    expect(confirmed.at - placedAt).toBeLessThan(3_000);
+    expect(confirmed.at - placedAt).toBeLessThan(ANSWER_WITHIN_SECONDS * 1000);
 
     expect(confirmed.body).toEqual({
       type: 'order.confirmed',
