@@ -32,6 +32,8 @@ const STUCK_SECONDS = 60;
 const ABANDONED_HOURS = 24;
 const LOOK_BACK_MS = 3_600_000;
 const HEARTBEAT_MS = 5_000;
+/** After so many that cannot be told, Temporal or its workers are away. */
+const MOST_UNTOLD = 3;
 /** How long a workflow may take to hear of something. */
 const TELLING_MS = 10_000;
 
@@ -50,24 +52,32 @@ async function healing(
 }
 
 /**
- * Tells the workflows of what has ended, one after another. One that cannot be told now is told by the next run, with
- * those after it.
+ * Tells the workflows of what has ended, in the order in which it ended. The next run begins at the first that cannot be
+ * told now; after a few of those this one ends.
  */
-async function* inOrder<T>(
+async function* tellEnded<T extends wrong.Ended>(
   ended: T[],
-  tell: (one: T) => Promise<Finding | undefined>,
+  subjectOf: (one: T) => string,
+  tell: (one: T) => Promise<'told' | 'closed' | 'untold'>,
   pass: (last: T) => Promise<void>,
 ): AsyncGenerator<Finding | undefined> {
   let last: T | undefined;
+  let untold = 0;
   try {
     for (const one of ended) {
-      const finding = await tell(one);
-      if (finding?.healed === false) return yield finding;
-      last = one;
+      const kind = 'unaware_workflow';
+      const subject = subjectOf(one);
+      const finding = await healing(kind, subject, async () => {
+        const told = await tell(one);
+        return told === 'closed' ? undefined : { kind, subject, healed: told === 'told' };
+      });
+      if (finding?.healed === false) untold += 1;
+      if (untold === 0) last = one;
       yield finding;
+      if (untold === MOST_UNTOLD) return;
     }
   } finally {
-    if (last !== undefined) await pass(last);
+    if (last) await pass(last);
   }
 }
 
@@ -100,23 +110,30 @@ export function createReconcileActivities({ db, payments, workflows, sideflows }
 
   /** A workflow that goes on though its order has ended did not hear of its last step: a cancellation teaches it. */
   async function* unawareOrders(): AsyncGenerator<Finding | undefined> {
-    const tell = async ({ id }: wrong.Ended): Promise<Finding | undefined> => {
-      if (!(await workflows.isRunning(id))) return undefined;
-      await workflows.cancelIfRunning(id);
-      return { kind: 'unaware_workflow', subject: id, healed: true };
-    };
-    yield* inOrder(await wrong.nextEndedOrders(db, PART), tell, (last) => wrong.passEndedOrders(db, last));
+    yield* tellEnded(
+      await wrong.nextEndedOrders(db, PART),
+      ({ id }) => id,
+      async ({ id }) => {
+        if (!(await workflows.isRunning(id))) return 'closed';
+        await workflows.cancelIfRunning(id);
+        return 'told';
+      },
+      (last) => wrong.passEndedOrders(db, last),
+    );
   }
 
   /** So may that of a return: the step that ended it, said once more, changes nothing and teaches it. */
   async function* unawareReturns(): AsyncGenerator<Finding | undefined> {
-    const tell = async ({ id, status }: wrong.EndedReturn): Promise<Finding | undefined> => {
-      const command = status === 'rejected' ? 'reject' : 'receive';
-      const told = await sideflows.advanceReturn(id, command, { by: 'reconcile' }, TELLING_MS);
-      if (told === 'closed') return undefined;
-      return { kind: 'unaware_workflow', subject: returnWorkflowId(id), healed: told === 'done' };
-    };
-    yield* inOrder(await wrong.nextEndedReturns(db, PART), tell, (last) => wrong.passEndedReturns(db, last));
+    yield* tellEnded(
+      await wrong.nextEndedReturns(db, PART),
+      ({ id }) => returnWorkflowId(id),
+      async ({ id, status }) => {
+        const command = status === 'rejected' ? 'reject' : 'receive';
+        const told = await sideflows.advanceReturn(id, command, { by: 'reconcile' }, TELLING_MS);
+        return told === 'done' ? 'told' : told === 'closed' ? 'closed' : 'untold';
+      },
+      (last) => wrong.passEndedReturns(db, last),
+    );
   }
 
   async function* deadReservations(): AsyncGenerator<Finding | undefined> {

@@ -36,10 +36,10 @@ export interface PlacingRequest {
  */
 export type PlaceOrder = (wanted: PlacingRequest) => Promise<{ order: Order; replayed: boolean }>;
 
-interface Begun {
+interface Taken {
   lane: Lane;
-  /** Whether Temporal answers, so that the outcome may come soon. */
-  isHeard: boolean;
+  /** Temporal did not answer when its workflow was to be started. */
+  startFailed: boolean;
   /** The order as it was placed directly. */
   placed?: Order;
 }
@@ -84,8 +84,8 @@ export function createPlacing({
   const look = (orderId: string) => findOrder(db, orderId).catch(() => undefined);
 
   /**
-   * Hears the outcome of what `begin` begins, which answers how long that may take, counted from its beginning; undefined
-   * where it began nothing.
+   * Hears the outcome of what `begin` begins. That answers until when to wait, by `performance.now()`, or undefined where
+   * it began nothing, which is answered then.
    */
   const awaitOutcome = async (
     accepted: PlacedOrder,
@@ -94,11 +94,10 @@ export function createPlacing({
   ): Promise<Order | undefined> => {
     const outcome = outcomes.expect(accepted.orderId);
     try {
-      const beganAt = performance.now();
-      const waitMs = await begin();
-      if (waitMs === undefined) return undefined;
+      const until = await begin();
+      if (until === undefined) return undefined;
       let seen = await outcome.wait(0);
-      let left = waitMs - (performance.now() - beganAt);
+      let left = until - performance.now();
       for (let pause = firstLookMs; !isSettled(seen) && left > 0; left -= pause, pause *= 2) {
         seen = (await outcome.wait(Math.min(left, pause))) ?? (await look(accepted.orderId));
       }
@@ -118,13 +117,14 @@ export function createPlacing({
     if (!accepted) return undefined;
     assertSame(accepted, requestHash);
     if (record && (record.status !== 'pending' || !workflows.areReachable())) return toOrder(record);
+    const until = performance.now() + waitMs;
     const begin = async () => {
       try {
         await restart({ db, workflows }, accepted);
       } catch (error) {
         if (!record || !isTemporalUnavailable(error)) throw error;
       }
-      return waitMs;
+      return until;
     };
     return await awaitOutcome(accepted, begin, FIRST_LOOK_AGAIN_MS);
   };
@@ -155,12 +155,12 @@ export function createPlacing({
     return { order: pendingOrder(before), replayed: true };
   };
 
-  /** Begins an order in its lane, or directly where its workflow does not start. Undefined where it was accepted before. */
-  const begin = async (lane: Lane, accepted: PlacedOrder): Promise<Begun | undefined> => {
+  /** Takes an order in its lane, or directly where its workflow does not start. Undefined where it was accepted before. */
+  const takeIn = async (lane: Lane, accepted: PlacedOrder): Promise<Taken | undefined> => {
     if (lane === 'workflow') {
       try {
         const taken = await start(accepted);
-        return taken && { lane: taken, isHeard: taken === 'workflow' || (await workflows.doAnswer()) };
+        return taken && { lane: taken, startFailed: taken === 'direct' };
       } catch (error) {
         if (!isTemporalUnavailable(error)) throw error;
       }
@@ -169,19 +169,26 @@ export function createPlacing({
     if (!taken) return undefined;
     const placed = toOrder(taken.record);
     if (isSettled(placed)) outcomes.settle(placed);
-    const isHeard = lane === 'direct' ? workflows.areReachable() : await workflows.doAnswer();
-    return { lane: 'direct', isHeard, placed };
+    return { lane: 'direct', startFailed: lane === 'workflow', placed };
   };
 
-  /** Takes an order, and waits for its outcome while Temporal answers. Undefined where it was accepted before. */
+  /** Whether the outcome may come soon: Temporal works, or is there again. */
+  const mayComeSoon = async ({ lane, startFailed, placed }: Taken): Promise<boolean> => {
+    if (lane === 'workflow' || isSettled(placed)) return true;
+    return startFailed ? await workflows.isTemporalThere() : workflows.areReachable();
+  };
+
+  /** Takes an order, and waits for its outcome where that may come soon. Undefined where it was accepted before. */
   const take = async (lane: Lane, accepted: PlacedOrder, waitMs: number): Promise<Order | undefined> => {
-    let begun: Begun | undefined;
+    const until = performance.now() + waitMs;
+    let taken: Taken | undefined;
     const awaited = await awaitOutcome(accepted, async () => {
-      begun = await begin(lane, accepted);
-      if (begun) countAccepted(begun.lane);
-      return begun && (begun.isHeard ? waitMs : 0);
+      taken = await takeIn(lane, accepted);
+      if (!taken) return undefined;
+      countAccepted(taken.lane);
+      return performance.now() < until && (await mayComeSoon(taken)) ? until : 0;
     });
-    return awaited?.status === 'pending' ? (begun?.placed ?? awaited) : awaited;
+    return awaited?.status === 'pending' ? (taken?.placed ?? awaited) : awaited;
   };
 
   return async ({ caller, key, route, request, compared = request, expectedCurrency = null, waitMs }) => {

@@ -48,8 +48,8 @@ const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 export interface OrderWorkflows {
   /** Whether Temporal answers, as far as the last starts tell. */
   areReachable(): boolean;
-  /** Asks Temporal itself, and waits a second for its answer. */
-  doAnswer(): Promise<boolean>;
+  /** Asks Temporal whether it is there, for a second at most. */
+  isTemporalThere(): Promise<boolean>;
   /** Starts the workflow of an accepted order; `false` when it had been started before. */
   start(accepted: PlacedOrder): Promise<boolean>;
   /** Starts the workflow of an order again when it is gone, `false` when it runs; it goes on from the order's row. */
@@ -175,11 +175,14 @@ export function createOrderWorkflows({
   return {
     areReachable: () => circuit.isClosed(),
 
-    doAnswer: () =>
-      reach(temporal.client, ANSWER_MS).then(
-        () => true,
-        () => false,
-      ),
+    async isTemporalThere() {
+      try {
+        await reach(temporal.client, ANSWER_MS);
+        return true;
+      } catch {
+        return false;
+      }
+    },
 
     start: (accepted) =>
       start(accepted, { workflowIdReusePolicy: 'REJECT_DUPLICATE', workflowIdConflictPolicy: 'FAIL' }),

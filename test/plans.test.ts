@@ -87,7 +87,7 @@ async function fillTheRest(db: Db): Promise<void> {
     ) as recent
     where orders.id = recent.id
   `.execute(db);
-  await sql`update ordering.reconciliation set ended_after = now() - interval '20 minutes'`.execute(db);
+  await sql`update ordering.reconciliation set ended_after = now() - interval '50 minutes'`.execute(db);
   await sql`
     insert into messaging.webhook_endpoints (id, url, secret, enabled)
     select (number || '50e8400-e29b-41d4-a716-446655440000')::uuid, 'https://example.com', '', false

@@ -1,6 +1,11 @@
 import { randomUUID } from 'node:crypto';
+import { MockActivityEnvironment } from '@temporalio/testing';
 import { sql } from 'kysely';
+import { pino } from 'pino';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { createReconcileActivities } from '../activities/reconcile.ts';
+import { createOrderWorkflows } from '../client/order-workflows.ts';
+import { createSideWorkflows } from '../client/side-workflows.ts';
 import { mockPaymentBooks } from '../db/mock-payment-books.ts';
 import { placeOrders } from '../db/placement.ts';
 import { nextEndedOrders, passEndedOrders } from '../db/reconciliation.ts';
@@ -175,11 +180,48 @@ test('a workflow that did not hear that its order, or its return, has ended is t
   expect(await reconcile()).toEqual({});
 });
 
+test('a workflow that cannot be told now is told by the next run, and keeps no other from being told', async () => {
+  const { db, temporal, api, tokens } = stack;
+  const [first, untold, last] = [await place(), await place(), await place()];
+  for (const [index, { id }] of [first, untold, last].entries()) {
+    const body = { carrier: 'UPS' };
+    await api.request('POST', `/v1/orders/${id}/shipments`, { token: tokens.staff, body });
+    await sql`update ordering.orders set status = 'delivered', version = version + 1, step = step + 1,
+      updated_at = now() - make_interval(mins => ${10 - index}) where id = ${id}`.execute(db);
+  }
+  await sql`update ordering.reconciliation set ended_after = now() - interval '11 minutes'`.execute(db);
+
+  const circuit = { run: <T>(call: () => Promise<T>) => call(), isClosed: () => true };
+  const real = { temporal: { client: temporal }, logger: pino({ level: 'silent' }), eager: false, circuit };
+  const workflows = createOrderWorkflows(real);
+  const { reconcile: reconcileWithout } = createReconcileActivities({
+    db,
+    payments: new Map(),
+    sideflows: createSideWorkflows(real.temporal, circuit),
+    workflows: {
+      ...workflows,
+      isRunning: (id) => {
+        if (id === untold.id) throw new Error('Temporal does not know just now.');
+        return workflows.isRunning(id);
+      },
+    },
+  });
+  expect(await new MockActivityEnvironment().run(reconcileWithout)).toMatchObject({ unaware_workflow: 3 });
+  const resultOf = ({ workflowId }: Order) => temporal.workflow.getHandle(workflowId).result();
+  for (const told of [first, last]) expect(await resultOf(told)).toMatchObject({ status: 'delivered' });
+  expect(await workflows.isRunning(untold.id)).toBe(true);
+
+  expect(await reconcile()).toEqual({ unaware_workflow: 1 });
+  expect(await resultOf(untold)).toMatchObject({ status: 'delivered' });
+  expect(await reconcile()).toEqual({});
+});
+
 test('orders that ended in the same moment are looked at part by part, and again until they are seen to', async () => {
   const { db, api, tokens } = stack;
   const orders = await Promise.all([place(), place(), place()]);
   for (const { id } of orders)
     expect((await api.request('DELETE', `/v1/orders/${id}`, { token: tokens.staff })).status).toBe(200);
+  await Promise.all(orders.map(({ workflowId }) => stack.temporal.workflow.getHandle(workflowId).result()));
   const ids = orders.map(({ id }) => id).toSorted();
   await sql`update ordering.orders set updated_at = now() - interval '2 minutes' where id = any (${ids})`.execute(
     db,
