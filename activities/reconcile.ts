@@ -51,36 +51,6 @@ async function healing(
   }
 }
 
-/**
- * Tells the workflows of what has ended, in the order in which it ended. The next run begins at the first that cannot be
- * told now; after a few of those this one ends.
- */
-async function* tellEnded<T extends wrong.Ended>(
-  ended: T[],
-  subjectOf: (one: T) => string,
-  tell: (one: T) => Promise<'told' | 'closed' | 'untold'>,
-  pass: (last: T) => Promise<void>,
-): AsyncGenerator<Finding | undefined> {
-  let last: T | undefined;
-  let untold = 0;
-  try {
-    for (const one of ended) {
-      const kind = 'unaware_workflow';
-      const subject = subjectOf(one);
-      const finding = await healing(kind, subject, async () => {
-        const told = await tell(one);
-        return told === 'closed' ? undefined : { kind, subject, healed: told === 'told' };
-      });
-      if (finding?.healed === false) untold += 1;
-      if (untold === 0) last = one;
-      yield finding;
-      if (untold === MOST_UNTOLD) return;
-    }
-  } finally {
-    if (last) await pass(last);
-  }
-}
-
 export function createReconcileActivities({ db, payments, workflows, sideflows }: ReconcileDeps) {
   /** Starts the workflow of an order that has not ended again; it goes on from the order's row. */
   const revive = async (orderId: string): Promise<Finding | undefined> => {
@@ -108,33 +78,53 @@ export function createReconcileActivities({ db, payments, workflows, sideflows }
     }
   }
 
+  /**
+   * Tells the workflows of what has ended, in the order in which it ended. The next run begins at the first that cannot be
+   * told now; after a few of those this one ends.
+   */
+  async function* tellEnded(
+    what: wrong.Ending,
+    subjectOf: (id: string) => string,
+    tell: (one: wrong.Ended) => Promise<'done' | 'closed' | 'undecided'>,
+  ): AsyncGenerator<Finding | undefined> {
+    const kind = 'unaware_workflow';
+    let last: wrong.Ended | undefined;
+    let untold = 0;
+    try {
+      for (const one of await wrong.nextEnded(db, what, PART)) {
+        const subject = subjectOf(one.id);
+        const finding = await healing(kind, subject, async () => {
+          const told = await tell(one);
+          return told === 'closed' ? undefined : { kind, subject, healed: told === 'done' };
+        });
+        if (finding?.healed === false) untold += 1;
+        if (untold === 0) last = one;
+        yield finding;
+        if (untold === MOST_UNTOLD) return;
+      }
+    } finally {
+      if (last) await wrong.passEnded(db, what, last);
+    }
+  }
+
   /** A workflow that goes on though its order has ended did not hear of its last step: a cancellation teaches it. */
-  async function* unawareOrders(): AsyncGenerator<Finding | undefined> {
-    yield* tellEnded(
-      await wrong.nextEndedOrders(db, PART),
-      ({ id }) => id,
+  const unawareOrders = () =>
+    tellEnded(
+      'orders',
+      (id) => id,
       async ({ id }) => {
         if (!(await workflows.isRunning(id))) return 'closed';
         await workflows.cancelIfRunning(id);
-        return 'told';
+        return 'done';
       },
-      (last) => wrong.passEndedOrders(db, last),
     );
-  }
 
   /** So may that of a return: the step that ended it, said once more, changes nothing and teaches it. */
-  async function* unawareReturns(): AsyncGenerator<Finding | undefined> {
-    yield* tellEnded(
-      await wrong.nextEndedReturns(db, PART),
-      ({ id }) => returnWorkflowId(id),
-      async ({ id, status }) => {
-        const command = status === 'rejected' ? 'reject' : 'receive';
-        const told = await sideflows.advanceReturn(id, command, { by: 'reconcile' }, TELLING_MS);
-        return told === 'done' ? 'told' : told === 'closed' ? 'closed' : 'untold';
-      },
-      (last) => wrong.passEndedReturns(db, last),
-    );
-  }
+  const unawareReturns = () =>
+    tellEnded('returns', returnWorkflowId, ({ id, status }) => {
+      const command = status === 'rejected' ? 'reject' : 'receive';
+      return sideflows.advanceReturn(id, command, { by: 'reconcile' }, TELLING_MS);
+    });
 
   async function* deadReservations(): AsyncGenerator<Finding | undefined> {
     for (const orderId of await wrong.nextDeadReservations(db, PART)) {

@@ -84,8 +84,8 @@ export function createPlacing({
   const look = (orderId: string) => findOrder(db, orderId).catch(() => undefined);
 
   /**
-   * Hears the outcome of what `begin` begins. That answers until when to wait, by `performance.now()`, or undefined where
-   * it began nothing, which is answered then.
+   * Hears the outcome of what `begin` begins. `begin` says until when to wait, by `performance.now()`; where it says
+   * undefined, it began nothing, and there is no outcome.
    */
   const awaitOutcome = async (
     accepted: PlacedOrder,
@@ -165,9 +165,9 @@ export function createPlacing({
         if (!isTemporalUnavailable(error)) throw error;
       }
     }
-    const taken = await placeDirectly(accepted);
-    if (!taken) return undefined;
-    const placed = toOrder(taken.record);
+    const step = await placeDirectly(accepted);
+    if (!step) return undefined;
+    const placed = toOrder(step.record);
     if (isSettled(placed)) outcomes.settle(placed);
     return { lane: 'direct', startFailed: lane === 'workflow', placed };
   };

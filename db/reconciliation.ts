@@ -138,57 +138,49 @@ export async function nextDeadReservations(db: Db, limit: number): Promise<strin
   return rows.map(({ id }) => id);
 }
 
+/** What ends, how one knows it, and the columns that tell up to where its workflows have been looked at. */
+const ENDING = {
+  orders: {
+    table: sql`ordering.orders`,
+    hasEnded: sql`status in ('cancelled', 'delivered')`,
+    seenTo: sql`ended_after, ended_after_id`,
+  },
+  returns: {
+    table: sql`ordering.returns`,
+    hasEnded: sql`status in ('rejected', 'refunded')`,
+    seenTo: sql`returns_after, returns_after_id`,
+  },
+};
+export type Ending = keyof typeof ENDING;
+
 /** An order or a return that has ended. */
 export interface Ended {
   id: string;
+  status: string;
   /** As Postgres writes it. */
   endedAt: string;
 }
 
 /**
- * The next orders that ended at least a minute ago, in the order in which they ended; at most an hour back. They come
- * again until `passEndedOrders` says that they are seen to.
+ * The next that ended at least a minute ago, in the order in which they ended; at most an hour back. They come again until
+ * `passEnded` says that they are seen to.
  */
-export async function nextEndedOrders(db: Db, limit: number): Promise<Ended[]> {
+export async function nextEnded(db: Db, what: Ending, limit: number): Promise<Ended[]> {
+  const { table, hasEnded, seenTo } = ENDING[what];
   const { rows } = await sql<Ended>`
-    select id, updated_at::text as "endedAt" from ordering.orders
-    where status in ('cancelled', 'delivered') and updated_at < now() - interval '1 minute'
-      and updated_at > now() - interval '1 hour'
-      and (updated_at, id) > (select ended_after, ended_after_id from ordering.reconciliation)
+    select id, status, updated_at::text as "endedAt" from ${table}
+    where ${hasEnded} and updated_at < now() - interval '1 minute' and updated_at > now() - interval '1 hour'
+      and (updated_at, id) > (select ${seenTo} from ordering.reconciliation)
     order by updated_at, id
     limit ${limit}
   `.execute(db);
   return rows;
 }
 
-/** The orders that ended up to this one are seen to. */
-export async function passEndedOrders(db: Db, { id, endedAt }: Ended): Promise<void> {
+/** Those that ended up to this one are seen to. */
+export async function passEnded(db: Db, what: Ending, { id, endedAt }: Ended): Promise<void> {
   await sql`
-    update ordering.reconciliation set ended_after = ${endedAt}::timestamptz, ended_after_id = ${id}
-  `.execute(db);
-}
-
-export interface EndedReturn extends Ended {
-  status: 'rejected' | 'refunded';
-}
-
-/** The same for returns, with `passEndedReturns`. */
-export async function nextEndedReturns(db: Db, limit: number): Promise<EndedReturn[]> {
-  const { rows } = await sql<EndedReturn>`
-    select id, status, updated_at::text as "endedAt" from ordering.returns
-    where status in ('rejected', 'refunded') and updated_at < now() - interval '1 minute'
-      and updated_at > now() - interval '1 hour'
-      and (updated_at, id) > (select returns_after, returns_after_id from ordering.reconciliation)
-    order by updated_at, id
-    limit ${limit}
-  `.execute(db);
-  return rows;
-}
-
-/** The returns that ended up to this one are seen to. */
-export async function passEndedReturns(db: Db, { id, endedAt }: Ended): Promise<void> {
-  await sql`
-    update ordering.reconciliation set returns_after = ${endedAt}::timestamptz, returns_after_id = ${id}
+    update ordering.reconciliation set (${ENDING[what].seenTo}) = (${endedAt}::timestamptz, ${id}::uuid)
   `.execute(db);
 }
 

@@ -281,8 +281,8 @@ describe('reconciling reads a part by an index, of', () => {
   const PART = 100;
   const parts: Record<string, (db: Db) => Promise<unknown>> = {
     'live orders': (db) => reconciliation.nextLiveOrders(db, PART),
-    'orders that have ended': (db) => reconciliation.nextEndedOrders(db, PART),
-    'returns that have ended': (db) => reconciliation.nextEndedReturns(db, PART),
+    'orders that have ended': (db) => reconciliation.nextEnded(db, 'orders', PART),
+    'returns that have ended': (db) => reconciliation.nextEnded(db, 'returns', PART),
     'orders that hold stock': (db) => reconciliation.nextDeadReservations(db, PART),
     stock: (db) => reconciliation.nextStockDrifts(db, PART),
     'movements of money': (db) => reconciliation.stuckPayments(db, 60, PART),

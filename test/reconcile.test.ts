@@ -8,10 +8,11 @@ import { createOrderWorkflows } from '../client/order-workflows.ts';
 import { createSideWorkflows } from '../client/side-workflows.ts';
 import { mockPaymentBooks } from '../db/mock-payment-books.ts';
 import { placeOrders } from '../db/placement.ts';
-import { nextEndedOrders, passEndedOrders } from '../db/reconciliation.ts';
+import { nextEnded, passEnded } from '../db/reconciliation.ts';
 import type { Address, Order, PlacedOrder } from '../domain/order.ts';
 import { orderOf } from './harness/http.ts';
 import { expectStockAddsUp } from './harness/invariants.ts';
+import { noCircuit } from './harness/no-circuit.ts';
 import { startStack, type TestStack } from './harness/stack.ts';
 import { eventually } from './harness/wait.ts';
 
@@ -191,13 +192,12 @@ test('a workflow that cannot be told now is told by the next run, and keeps no o
   }
   await sql`update ordering.reconciliation set ended_after = now() - interval '11 minutes'`.execute(db);
 
-  const circuit = { run: <T>(call: () => Promise<T>) => call(), isClosed: () => true };
-  const real = { temporal: { client: temporal }, logger: pino({ level: 'silent' }), eager: false, circuit };
-  const workflows = createOrderWorkflows(real);
+  const real = { temporal: { client: temporal }, logger: pino({ level: 'silent' }), eager: false };
+  const workflows = createOrderWorkflows({ ...real, circuit: noCircuit });
   const { reconcile: reconcileWithout } = createReconcileActivities({
     db,
     payments: new Map(),
-    sideflows: createSideWorkflows(real.temporal, circuit),
+    sideflows: createSideWorkflows(real.temporal, noCircuit),
     workflows: {
       ...workflows,
       isRunning: (id) => {
@@ -229,9 +229,13 @@ test('orders that ended in the same moment are looked at part by part, and again
   await sql`update ordering.reconciliation set ended_after = now() - interval '3 minutes'`.execute(db);
 
   const seen: string[] = [];
-  for (let part = await nextEndedOrders(db, 2); part.length > 0; part = await nextEndedOrders(db, 2)) {
-    expect(await nextEndedOrders(db, 2)).toEqual(part);
-    await passEndedOrders(db, part.at(-1)!);
+  for (
+    let part = await nextEnded(db, 'orders', 2);
+    part.length > 0;
+    part = await nextEnded(db, 'orders', 2)
+  ) {
+    expect(await nextEnded(db, 'orders', 2)).toEqual(part);
+    await passEnded(db, 'orders', part.at(-1)!);
     seen.push(...part.map(({ id }) => id));
   }
   expect(seen.filter((id) => ids.includes(id))).toEqual(ids);

@@ -4,6 +4,7 @@ import { describe, expect, test } from 'vitest';
 import { createSideWorkflows } from '../client/side-workflows.ts';
 import type { Order } from '../domain/order.ts';
 import type { Return, ReturnCommand } from '../domain/returns.ts';
+import { noCircuit } from './harness/no-circuit.ts';
 import { onPlatform, type OrderLife, statusesOf, times } from './harness/order-life.ts';
 import { expectProblem } from './harness/problems.ts';
 import { eventually } from './harness/wait.ts';
@@ -452,8 +453,7 @@ describe('many at once', () => {
     const returned = await requested(order);
     await accept(returned);
     expect(await handleOf(returned).result()).toBe('refunded');
-    const circuit = { run: <T>(call: () => Promise<T>) => call(), isClosed: () => true };
-    const { startReturn } = createSideWorkflows({ client: life.stack.temporal }, circuit);
+    const { startReturn } = createSideWorkflows({ client: life.stack.temporal }, noCircuit);
     expect(await startReturn({ ...returned, status: 'requested' }, order.number)).toBe(false);
     expect((await handleOf(returned).describe()).status.name).toBe('COMPLETED');
   });
