@@ -3,9 +3,10 @@ import { Client, Connection } from '@temporalio/client';
 import { loadClientConnectConfig } from '@temporalio/envconfig';
 import proto from '@temporalio/proto';
 import { NativeConnection } from '@temporalio/worker';
+import pTimeout from 'p-timeout';
 import type { Logger } from 'pino';
 import { type Temporal, TemporalLeftAlone } from '../client/calls.ts';
-import { CUSTOMER_ID, ORDER_STATUS } from '../workflows/messages.ts';
+import { CUSTOMER_ID, ORDER_STATUS, TASK_QUEUE } from '../workflows/messages.ts';
 
 export interface TemporalConnection extends Temporal {
   namespace: string;
@@ -24,7 +25,8 @@ const ANSWER_MS = 5_000;
 
 /**
  * Connects to the Temporal that the environment or the TOML profile names (`TEMPORAL_*`, read by the SDK's envconfig),
- * registers the search attributes where it may, and then lets `prepare` do what comes first. Tries until Temporal answers.
+ * registers the search attributes where it may, and then lets `prepare` do what comes first. Tries until Temporal answers and
+ * knows the namespace.
  */
 export function connectTemporal(
   logger: Logger,
@@ -39,26 +41,25 @@ export function connectTemporal(
   const note = (error: unknown): void => {
     const told = reason;
     reason = error instanceof Error ? error.message : String(error);
-    if (reason !== told) logger.warn({ address, reason }, 'Temporal does not answer yet');
+    if (reason !== told) logger.warn({ address, namespace, reason }, 'Temporal does not answer yet');
   };
 
-  /** A connection that failed takes the SDK's runtime down with it, so while Temporal is away a plain one asks for it. */
-  const untilThere = async (): Promise<void> => {
-    for (;;) {
-      await delay(RETRY_MS, undefined, { signal: closing.signal });
-      try {
-        const plain = await Connection.connect({ ...connectionOptions, connectTimeout: ANSWER_MS });
-        await plain.close();
-        return;
-      } catch (error) {
-        note(error);
-      }
+  /** Asked over a plain connection, because a native one that failed takes the SDK's runtime down with it. */
+  const askForNamespace = async (): Promise<void> => {
+    const plain = await Connection.connect({ ...connectionOptions, connectTimeout: ANSWER_MS });
+    try {
+      await plain.withDeadline(Date.now() + ANSWER_MS, () =>
+        plain.workflowService.describeTaskQueue({ namespace, taskQueue: { name: TASK_QUEUE } }),
+      );
+    } finally {
+      await plain.close();
     }
   };
 
   const connect = async (): Promise<NativeConnection> => {
     for (;;) {
       try {
+        await askForNamespace();
         const connection = await NativeConnection.connect(connectionOptions);
         await registerSearchAttributes(connection, namespace, logger);
         const client = new Client({ connection, namespace });
@@ -68,7 +69,7 @@ export function connectTemporal(
         return connection;
       } catch (error) {
         note(error);
-        await untilThere();
+        await delay(RETRY_MS, undefined, { signal: closing.signal });
       }
     }
   };
@@ -85,10 +86,10 @@ export function connectTemporal(
     connected,
     isConnected: () => open !== undefined,
     async connectedWithin(ms) {
-      const waiting = new AbortController();
-      await Promise.race([connected, delay(ms, undefined, { signal: waiting.signal })]);
-      waiting.abort();
-      if (!open) throw new Error(`Temporal does not answer at ${address}. ${reason}`.trim());
+      const tooLate = (): never => {
+        throw new Error(`Temporal does not answer at ${address}. ${reason}`.trim());
+      };
+      await pTimeout(connected, { milliseconds: ms, fallback: tooLate });
     },
     async close() {
       closing.abort();
