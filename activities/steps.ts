@@ -1,4 +1,5 @@
 import { ApplicationFailure } from '@temporalio/activity';
+import pTimeout from 'p-timeout';
 import type { Db } from '../db/connect.ts';
 import { type Decide, type StepTaken, takeStep } from '../db/order-steps.ts';
 import { findOrderRecord } from '../db/orders.ts';
@@ -79,16 +80,7 @@ export function createStepTaker(deps: StepDeps) {
     const untold: string[] = [];
     await Promise.all(
       [...ids].map(async (id) => {
-        let timer: NodeJS.Timeout | undefined;
-        const tooLate = new Promise<boolean>((resolve) => {
-          timer = setTimeout(() => resolve(false), FIRST_TRY_MS);
-        });
-        const sent = send(id).then(
-          () => true,
-          () => false,
-        );
-        if (!(await Promise.race([sent, tooLate]))) untold.push(id);
-        clearTimeout(timer);
+        await pTimeout(send(id), { milliseconds: FIRST_TRY_MS }).catch(() => untold.push(id));
       }),
     );
     return untold.sort();

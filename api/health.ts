@@ -1,3 +1,5 @@
+import pTimeout from 'p-timeout';
+
 /** A part the API works with. */
 export interface Part {
   name: string;
@@ -38,15 +40,9 @@ async function askAll(parts: Part[]): Promise<Readiness> {
 }
 
 async function isUp(part: Part): Promise<boolean> {
-  let timer: NodeJS.Timeout | undefined;
-  const tooLate = new Promise<boolean>((resolve) => {
-    timer = setTimeout(() => resolve(false), CHECK_TIMEOUT_MS);
-  });
   try {
-    return await Promise.race([part.check().then((answer) => answer !== false), tooLate]);
+    return (await pTimeout(part.check(), { milliseconds: CHECK_TIMEOUT_MS })) !== false;
   } catch {
     return false;
-  } finally {
-    clearTimeout(timer);
   }
 }

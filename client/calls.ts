@@ -8,6 +8,7 @@ import {
   WorkflowUpdateRPCTimeoutOrCancelledError,
 } from '@temporalio/client';
 import { ApplicationFailure, type UpdateDefinition } from '@temporalio/common';
+import pTimeout from 'p-timeout';
 import { type FieldError, isErrorCode, OrderPlatformError } from '../domain/errors.ts';
 
 export const RPC_DEADLINE_MS = 8_000;
@@ -50,16 +51,8 @@ export const isNotFound = (error: unknown): boolean =>
 
 /** Asks whether Temporal is there. Throws where it does not answer in this time, an error of `isTemporalUnavailable`. */
 export async function reach(client: Client, ms: number): Promise<void> {
-  const answered = new AbortController();
-  const tooLate = delay(ms, undefined, { signal: answered.signal }).then(() => {
-    throw new TemporalLeftAlone('Temporal does not answer.');
-  });
   const asked = client.withDeadline(Date.now() + ms, () => client.workflowService.getSystemInfo({}));
-  try {
-    await Promise.race([asked, tooLate]);
-  } finally {
-    answered.abort();
-  }
+  await pTimeout(asked, { milliseconds: ms, message: new TemporalLeftAlone('Temporal does not answer.') });
 }
 
 /**

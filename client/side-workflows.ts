@@ -1,4 +1,5 @@
 import { WorkflowExecutionAlreadyStartedError, type WorkflowStartOptions } from '@temporalio/client';
+import pTimeout from 'p-timeout';
 import type { PaymentStatus } from '../domain/payments.ts';
 import { isReturnSeenTo, type Return, type ReturnCommand, returnWorkflowId } from '../domain/returns.ts';
 import {
@@ -76,17 +77,10 @@ export function createSideWorkflows(temporal: Temporal, circuit: TemporalCircuit
 
     async awaitRefund(paymentId, waitMs) {
       const handle = temporal.client.workflow.getHandle(refundWorkflowId(paymentId));
-      const result = (): Promise<PaymentStatus> => handle.result();
-      let timer: NodeJS.Timeout | undefined;
-      const tooLate = new Promise<undefined>((resolve) => {
-        timer = setTimeout(() => resolve(undefined), waitMs);
-      });
-      const status = await Promise.race([
-        temporal.client.withDeadline(Date.now() + waitMs + 1_000, result).catch(() => undefined),
-        tooLate,
-      ]);
-      clearTimeout(timer);
-      return status;
+      const result = temporal.client.withDeadline(Date.now() + waitMs + 1_000, (): Promise<PaymentStatus> =>
+        handle.result(),
+      );
+      return await pTimeout(result, { milliseconds: waitMs }).catch(() => undefined);
     },
 
     startReturn({ id, orderId, status, lines }, number) {
