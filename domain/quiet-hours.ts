@@ -1,6 +1,8 @@
 import type { Channel, QuietHours } from './notifications.ts';
 
 const MINUTE_MS = 60_000;
+/** By no more have clocks been turned back at once since 1970. */
+const LONGEST_STEP_BACK = 3 * 60;
 
 /** What cannot wait for the morning. */
 const URGENT = new Set(['payment-failed']);
@@ -36,7 +38,10 @@ function nextTime(now: Date, timeZone: string, day: number, minute: number): Dat
     if (isBefore(middle * MINUTE_MS)) before = middle;
     else after = middle;
   }
-  return new Date(after * MINUTE_MS);
+  // Where the clocks are turned back they show it twice, and either is found: the first is meant.
+  let first = Math.max(before + 1 - LONGEST_STEP_BACK, Math.floor(now.getTime() / MINUTE_MS) + 1);
+  while (first < after && isBefore(first * MINUTE_MS)) first += 1;
+  return new Date(first * MINUTE_MS);
 }
 
 const minutesOf = (time: string): number => Number(time.slice(0, 2)) * 60 + Number(time.slice(3));

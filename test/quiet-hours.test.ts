@@ -17,6 +17,10 @@ describe('quiet hours end', () => {
     // Berlin: the clocks go from 2:00 to 3:00 on 29 March 2026, and from 3:00 back to 2:00 on 25 October.
     ['an hour sooner in the night to summer time', '2026-03-28T22:00:00Z', NIGHT, 'Europe/Berlin', '2026-03-29T05:00:00Z'],
     ['an hour later in the night to winter time', '2026-10-24T21:00:00Z', NIGHT, 'Europe/Berlin', '2026-10-25T06:00:00Z'],
+    ['the first time that the clocks show their end, from the evening', '2026-10-24T20:00:00Z', { start: '22:00', end: '02:30' }, 'Europe/Berlin', '2026-10-25T00:30:00Z'],
+    ['the first time, from midnight', '2026-10-24T22:00:00Z', { start: '22:00', end: '02:30' }, 'Europe/Berlin', '2026-10-25T00:30:00Z'],
+    ['the first time, in New York', '2026-11-01T03:00:00Z', { start: '21:00', end: '01:30' }, 'America/New_York', '2026-11-01T05:30:00Z'],
+    ['the second time, in the hour that comes twice', '2026-10-25T01:10:00Z', { start: '22:00', end: '02:30' }, 'Europe/Berlin', '2026-10-25T01:30:00Z'],
     ['when the clocks jump over their end', '2026-03-28T23:30:00Z', { start: '00:00', end: '02:30' }, 'Europe/Berlin', '2026-03-29T01:00:00Z'],
   ]; // prettier-ignore
   test.each(cases)('%s', (_name, now, hours, timeZone, end) => {
