@@ -135,18 +135,19 @@ export function advanceReturn(
   const amount = Math.min(worth, refundableOf(order, true));
   const waived = Math.min(worth - amount, uncharged(order));
   const refunds = amount > 0 ? planRefund(order, at, { amount, reason: it.reason, returnId }) : [];
-  const status = received && refunds.length === 0 ? 'refunded' : to;
+  const owesNothing = received && refunds.length === 0;
   return {
     by,
     at,
     commandId,
-    returns: [{ ...it, status, waived, updatedAt: at }],
+    returns: [{ ...it, status: owesNothing ? 'refunded' : to, waived, updatedAt: at }],
     ...(received && { units: { fate: 'returned' as const, of: it.lines } }),
     ...(refunds.length > 0 && { payments: refunds }),
     events: [
       { type: `return.${to}`, data: { returnId, ...(received && { items: unitsBySku(order, it.lines) }) } },
+      ...(owesNothing ? [{ type: 'return.refunded' as const, data: { returnId } }] : []),
     ],
-    messages: [returnMessage(returnId, to)],
+    messages: [returnMessage(returnId, to), ...(owesNothing ? [returnMessage(returnId, 'refunded')] : [])],
   };
 }
 

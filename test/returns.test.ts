@@ -204,6 +204,10 @@ describe('the way of a return', () => {
     expect(await handleOf(last).result()).toBe('refunded');
     expect(await life.moved(order, 'refund')).toEqual([1500, 500]);
     expect(await life.stockOf(order.lines[0]!.sku)).toEqual({ onHand: 100, reserved: 0 });
+    // Also who only follows the events hears that this one has ended.
+    expect((await life.events(order)).slice(-2)).toEqual(['return.received', 'return.refunded']);
+    const told = (await life.mails(order)).filter((subject) => subject.endsWith('is refunded'));
+    expect(told).toHaveLength(2);
   });
 
   test('of goods that are not in the catalogue and not in stock any more: they are in stock again', async () => {
