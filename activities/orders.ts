@@ -1,9 +1,9 @@
 import { activityInfo, cancellationSignal } from '@temporalio/activity';
 import { takeStep } from '../db/order-steps.ts';
-import { findOrderRecord } from '../db/orders.ts';
+import { findOrderRecord, orderIdOf } from '../db/orders.ts';
 import { cancel, type CancelCommand, expirePayment } from '../domain/cancelling.ts';
 import { change } from '../domain/changing.ts';
-import { OrderPlatformError } from '../domain/errors.ts';
+import { invalidField, OrderPlatformError } from '../domain/errors.ts';
 import type { OrderChange } from '../domain/order.ts';
 import type { PaymentOutcome } from '../domain/paying.ts';
 import { advanceReturn, type ReturnCommand, type ReturnStatus } from '../domain/returns.ts';
@@ -123,6 +123,11 @@ export const createOrderActivities = (deps: OrderActivityDeps, { follow, perform
       trackingNumber?: string,
     ): Promise<ShipResult> {
       try {
+        const owner = await orderIdOf(db, 'shipments', command.shipmentId);
+        if (owner !== undefined && owner !== orderId) {
+          // Its booking is under this id too, and stays.
+          return await refusal(orderId, invalidField('/shipmentId', 'That is a shipment of another order'));
+        }
         const order = await findOrderRecord(db, orderId);
         const begins = order && !sameShipment(order, command) && ship(order, command);
         if (begins && trackingNumber === undefined) {

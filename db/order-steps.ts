@@ -208,8 +208,9 @@ async function writeStep(db: Db, before: OrderRecord, { step, after }: TakenStep
         id uuid, ordinal int, carrier text, "trackingNumber" text, status text, lines jsonb, events jsonb,
         "createdAt" timestamptz
       )
+      -- Null, and so the whole step fails, where another order has made a shipment of this id just now.
       on conflict (id) do update set tracking_number = excluded.tracking_number, status = excluded.status,
-        events = excluded.events
+        events = excluded.events, order_id = case shipments.order_id when excluded.order_id then excluded.order_id end
     ),
     returns as (
       insert into ordering.returns (id, order_id, ordinal, status, lines, reason, waived, created_at, updated_at)

@@ -452,6 +452,31 @@ describe('fulfilment', () => {
       expect((await life.read(order)).status).toBe('shipped');
     });
 
+    test('the shipment of another order stays as it is, also where both name one at the same moment', async () => {
+      const [other, order] = [await life.placed(1), await life.placed(1)];
+      const shipment = await life.ship(other, { carrier: 'UPS', trackingNumber: 'OTHERS' });
+      const { id: shipmentId } = shipment.body;
+      const input = { carrier: 'DHL', trackingNumber: 'OWN', shipmentId };
+      const refused = life.workflow(order).executeUpdate('ship', { args: [input] });
+      await expect(refused).rejects.toMatchObject({ cause: { type: 'validation_failed' } });
+      expect((await life.read(other)).shipments).toMatchObject([
+        { id: shipmentId, trackingNumber: 'OTHERS' },
+      ]);
+      expect(await life.read(order)).toMatchObject({ status: 'confirmed', shipments: [] });
+      expect((await life.ship(order)).status).toBe(201);
+
+      const rivals = [await life.placed(1), await life.placed(1)];
+      const same = { carrier: 'UPS', shipmentId: randomUUID() };
+      const shipped = await Promise.allSettled(
+        rivals.map((rival) => life.workflow(rival).executeUpdate('ship', { args: [same] })),
+      );
+      expect(shipped.map(({ status }) => status).toSorted()).toEqual(['fulfilled', 'rejected']);
+      const states = (await Promise.all(rivals.map((rival) => life.read(rival)))).map(
+        ({ status, shipments }) => `${status}, ${shipments.length}`,
+      );
+      expect(states.toSorted()).toEqual(['confirmed, 0', 'shipped, 1']);
+    });
+
     test('the order is delivered only when every unit that was not cancelled is', async () => {
       const order = await life.placed(3);
       const { body: first } = await life.shipUnits(order, 1);
