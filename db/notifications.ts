@@ -1,7 +1,8 @@
 import { type RawBuilder, sql } from 'kysely';
 import type { Channel, QuietHours, RenderedMessage } from '../domain/notifications.ts';
 import type { Db } from './connect.ts';
-import { quietHoursOf } from './preferences.ts';
+import { lockOrder } from './orders.ts';
+import { quietHoursOf, wantedChannels } from './preferences.ts';
 import { callRelay } from './relay-calls.ts';
 
 export interface NotificationToSend {
@@ -15,6 +16,8 @@ export interface NotificationToSend {
   attempts: number;
   customerName: string | null;
   quietHours: QuietHours | null;
+  /** False for news of an order over a channel that its customer does not want any more. */
+  isWanted: boolean;
   claimedUntil: Date;
   /** Aborted when it takes too long: whoever has not sent it by then gives up. */
   tooLate: AbortSignal;
@@ -45,7 +48,9 @@ const claimed = (picked: RawBuilder<unknown>) => sql<Omit<NotificationToSend, 't
   )
   select claimed.id, channel, recipient, template, variables, claimed.language, claimed_until as "claimedUntil",
     jsonb_array_length(attempts) - past_attempts as attempts, users.name as "customerName",
-    ${quietHoursOf} as "quietHours", about.body as order
+    ${quietHoursOf} as "quietHours", about.body as order,
+    claimed.order_id is null or claimed.customer_id is null
+      or claimed.channel in (select wanted.channel from ${wantedChannels} as wanted) as "isWanted"
   from claimed
   left join identity.users on users.id = claimed.customer_id
   left join lateral (
@@ -128,13 +133,16 @@ export async function markSent(
   { subject, text, version }: RenderedMessage,
 ): Promise<void> {
   await sql`
-    with sent as (
+    with mine as materialized (
+      ${lockOrder(sql`(select order_id from messaging.notifications where id = ${id}::uuid)`)}
+    ),
+    sent as (
       update messaging.notifications
       set status = 'sent', subject = ${subject}, body = ${text}, template_version = ${version},
         attempts = attempts || jsonb_build_object('at', ${new Date().toISOString()}::text),
         sent_xid = case when ${isEvent} then pg_current_xact_id() end,
         sent_position = case when ${isEvent} then nextval('ordering.order_events_position') end
-      where id = ${id}::uuid and status <> 'sent'
+      where id = ${id}::uuid and status <> 'sent' and order_id is not distinct from (select id from mine)
       returning order_id, ${toldOfSent} as told
     ),
     counted as (

@@ -5,7 +5,7 @@ import { notificationIdFor, notificationIdsFor } from '../domain/ids.ts';
 import { FATES, type Message, type OrderRecord, type Step, take, type TakenStep } from '../domain/record.ts';
 import type { OrderStatus } from '../domain/states.ts';
 import type { Db } from './connect.ts';
-import { findOrderRecord } from './orders.ts';
+import { findOrderRecord, lockOrder } from './orders.ts';
 import { HEAD_START, wantedChannels, withPreferences } from './preferences.ts';
 import { callRelay } from './relay-calls.ts';
 
@@ -141,7 +141,8 @@ async function writeStep(db: Db, before: OrderRecord, { step, after }: TakenStep
   if (units.some(({ movement }) => movement === 'return')) await ensureStock(db, units);
 
   const { rows } = await sql`
-    with counted as (
+    with mine as materialized (${lockOrder(sql`${id}::uuid`)}),
+    counted as (
       update ordering.orders
       set status = ${after.status}, payment_status = ${after.paymentStatus},
         rejection = ${after.rejection ? json(after.rejection) : null}::jsonb,
@@ -149,8 +150,9 @@ async function writeStep(db: Db, before: OrderRecord, { step, after }: TakenStep
         shipping_address = ${json(after.shippingAddress)}::jsonb, note = ${after.note ?? null}::text,
         pay_by = ${after.payBy}::timestamptz, version = ${after.version}::int, step = ${after.step}::int,
         last_event_seq = last_event_seq + ${events.length}::int, updated_at = ${after.updatedAt}::timestamptz
-      where id = ${id}::uuid and step = ${before.step}::int
-      returning id, currency, customer_id, last_event_seq - ${events.length}::int as seq_before
+      from mine
+      where orders.id = mine.id and step = ${before.step}::int
+      returning orders.id, currency, customer_id, last_event_seq - ${events.length}::int as seq_before
     ),
     moved as (
       select units.* from counted, jsonb_to_recordset(${json(units)}::jsonb) as units (

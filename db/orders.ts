@@ -1,4 +1,4 @@
-import { type CompiledQuery, sql } from 'kysely';
+import { type CompiledQuery, type RawBuilder, sql } from 'kysely';
 import { jsonArrayFrom } from 'kysely/helpers/postgres';
 import type { Order } from '../domain/order.ts';
 import { type OrderRecord, toOrder } from '../domain/record.ts';
@@ -165,6 +165,13 @@ export async function findOrderRecord(db: Db, orderId: string): Promise<OrderRec
   return row && readRecord(row);
 }
 
+/**
+ * Locks the row of an order before its statement writes anything: only then does Postgres number the transaction, after
+ * those of the steps before, and recorded events, which are read by these numbers, tell of an order in its order.
+ */
+export const lockOrder = (id: RawBuilder<unknown>) =>
+  sql`select id from ordering.orders where id = ${id} for no key update`;
+
 /** Notes something in the timeline of an order that is no step of it: its version stays. */
 export async function recordEvent(
   db: Db,
@@ -173,9 +180,10 @@ export async function recordEvent(
   data: Record<string, unknown> = {},
 ): Promise<void> {
   await sql`
-    with counted as (
-      update ordering.orders set last_event_seq = last_event_seq + 1 where id = ${orderId}::uuid
-      returning id, last_event_seq
+    with mine as materialized (${lockOrder(sql`${orderId}::uuid`)}),
+    counted as (
+      update ordering.orders set last_event_seq = last_event_seq + 1 from mine where orders.id = mine.id
+      returning orders.id, last_event_seq
     )
     insert into ordering.order_events (order_id, seq, type, actor, data)
     select id, last_event_seq, ${type}, 'system', ${JSON.stringify(data)}::jsonb from counted

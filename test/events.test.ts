@@ -12,6 +12,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createEventFeed } from '../api/event-feed.ts';
 import { createEventStreams } from '../api/event-streams.ts';
 import type { Listener } from '../db/listener.ts';
+import { markSent } from '../db/notifications.ts';
 import { currentPosition } from '../db/recorded-events.ts';
 import type { Order } from '../domain/order.ts';
 import { type HeardStream, listenAt } from './harness/event-stream.ts';
@@ -238,6 +239,56 @@ describe('GET /v1/events', () => {
       expect(resumed.events).toEqual(heard.slice(index + 1));
     }
     await Promise.all(clients.map((client) => client.end()));
+  });
+
+  test('tells what happens to one order in its order, also where writing down a message takes long', async () => {
+    const stream = await listen(staff);
+    const order = await place();
+    await eventually('its messages are sent', () => typesOf(stream, order).length === 6);
+    const [slow, quick] = [randomUUID(), randomUUID()];
+    const message = {
+      channel: 'email',
+      recipient: 'x@example.com',
+      template: 'message',
+      language: 'en',
+    } as const;
+    await stack.db
+      .insertInto('messaging.notifications')
+      .values(
+        [slow, quick].map((id) => ({
+          ...message,
+          id,
+          order_id: order.id,
+          variables: '{}',
+          attempts: '[]',
+          due_at: null,
+        })),
+      )
+      .execute();
+    const write = (id: string) =>
+      markSent(stack.db, id, { subject: 'Hello', text: 'There.', html: null, version: '1' });
+    const waiting = async () => {
+      const { rows } = await sql`
+        select from pg_stat_activity
+        where datname = current_database() and wait_event_type = 'Lock' and query like '%template_version%'
+      `.execute(stack.db);
+      return rows.length;
+    };
+    const blocker = new pg.Client({ connectionString: stack.databaseUrl });
+    await blocker.connect();
+    await blocker.query('begin');
+    await blocker.query('select from messaging.notifications where id = $1 for update', [slow]);
+    const first = write(slow);
+    await eventually('the first waits', async () => (await waiting()) === 1);
+    let written = false;
+    const second = write(quick).then(() => (written = true));
+    await eventually('the second is written or waits', async () => written || (await waiting()) === 2);
+    await blocker.query('commit');
+    await Promise.all([first, second]);
+    await blocker.end();
+    await eventually('both are heard', () => typesOf(stream, order).length === 8);
+    const heard = stream.events.filter(({ orderId }) => orderId === order.id).map(({ seq }) => seq);
+    expect(heard).toEqual([1, 2, 3, 4, 5, 6, 7, 8]);
   });
 
   test('refuses what it cannot do', async () => {
