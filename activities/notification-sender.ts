@@ -83,6 +83,9 @@ export function createNotificationSender(deps: NotificationSenderDeps): Notifica
     }
     let message: RenderedMessage;
     try {
+      if (!notification.isWanted) {
+        throw new MessageRefused('The customer does not want to be told over this channel any more.');
+      }
       message = renderNotification(notification);
       await whileClaimed(notification, handOver(notification, message));
     } catch (error) {

@@ -16,7 +16,7 @@ const ENDED = sql.join(ORDER_STATUSES.filter(isFinal).map((status) => sql.lit(st
 
 /**
  * Deletes a customer: its row keeps only the id, for its orders; everything else of identity goes, with its cart, its
- * preferences, and the messages that were sent to its email without naming it. What orders, notifications and pushes
+ * preferences, and the messages that were sent to its email or phone without naming it. What orders, notifications and pushes
  * tell is for `eraseTraces`. False where there is no such customer; deleted twice it stays deleted. Throws
  * `version_conflict`.
  */
@@ -51,11 +51,15 @@ export async function deleteCustomer(
       .execute();
     await trx.deleteFrom('identity.refresh_tokens').where('user_id', '=', id).execute();
     await trx.deleteFrom('identity.customer_addresses').where('customer_id', '=', id).execute();
-    await trx.deleteFrom('messaging.preferences').where('customer_id', '=', id).execute();
+    const preferences = await trx
+      .deleteFrom('messaging.preferences')
+      .where('customer_id', '=', id)
+      .returning('phone')
+      .executeTakeFirst();
     await trx.deleteFrom('shopping.carts').where('customer_id', '=', id).execute();
     await eraseNotifications(
       trx,
-      sql`customer_id is null and lower(recipient) = lower(${customer.email}::text)`,
+      sql`customer_id is null and lower(recipient) in (lower(${customer.email}::text), ${preferences?.phone ?? null}::text)`,
     );
     return true;
   });

@@ -4,6 +4,8 @@ import type { Db } from './connect.ts';
 import { ERASED } from './erasure.ts';
 
 interface Addressee {
+  /** Where to send it. */
+  recipient: string;
   customerId: string | null;
   language: string;
 }
@@ -11,22 +13,28 @@ interface Addressee {
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 
 /**
- * Who is behind an address: a customer with its language, or nobody who is known. A push or an SMS may go to a customer's
- * id.
+ * Who is behind an address: a customer with its language, or nobody who is known, as where two share a phone number. A push
+ * or an SMS may go to a customer's id: an SMS then goes to its phone number, where it gave one.
  */
 export async function findAddressee(db: Db, channel: Channel, recipient: string): Promise<Addressee> {
   const query = db
-    .selectFrom('identity.users')
-    .select(['id as customerId', 'language'])
+    .selectFrom('identity.users as users')
+    .leftJoin('messaging.preferences as preferences', 'customer_id', 'users.id')
+    .select(['users.id', 'users.language', 'preferences.phone'])
     .where('role', '=', 'customer')
-    .where('deleted_at', 'is', null);
-  const found =
-    channel === 'email'
-      ? await query.where(({ fn }) => fn('lower', ['email']), '=', recipient.toLowerCase()).executeTakeFirst()
-      : UUID.test(recipient)
-        ? await query.where('id', '=', recipient).executeTakeFirst()
-        : undefined;
-  return found ?? { customerId: null, language: 'en' };
+    .where('deleted_at', 'is', null)
+    .limit(2);
+  const isId = channel !== 'email' && UUID.test(recipient);
+  const behind = isId
+    ? query.where('users.id', '=', recipient)
+    : channel === 'email'
+      ? query.where(({ fn }) => fn('lower', ['users.email']), '=', recipient.toLowerCase())
+      : query.where('preferences.phone', '=', recipient);
+  const [found, another] = await behind.execute();
+  if (!found || another) return { recipient, customerId: null, language: 'en' };
+  const { id, language, phone } = found;
+  const reached = channel === 'sms' ? (phone ?? id) : id;
+  return { recipient: isId ? reached : recipient, customerId: id, language };
 }
 
 export interface NotificationToQueue {

@@ -59,7 +59,10 @@ export async function findPreferences(db: Db, customerId: string): Promise<Prefe
   };
 }
 
-/** Replaces how a customer wants to be told, in one statement; false where there is no such customer. */
+/**
+ * Replaces how a customer wants to be told, in one statement; false where there is no such customer. What waits for the
+ * end of quiet hours is looked at again.
+ */
 export async function putPreferences(
   db: Db,
   customerId: string,
@@ -69,6 +72,11 @@ export async function putPreferences(
     with customer as (
       update identity.users set language = ${language} where id = ${customerId}::uuid and role = 'customer' and deleted_at is null
       returning id
+    ),
+    looked_at as (
+      update messaging.notifications set due_at = now()
+      from customer
+      where customer_id = customer.id and status = 'queued' and channel <> 'email' and due_at > now()
     )
     insert into messaging.preferences
       (customer_id, email, sms, push, phone, quiet_start, quiet_end, time_zone)

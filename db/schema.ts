@@ -310,6 +310,8 @@ interface WebhookEndpoints {
   secret: string;
   previous_secret: string | null;
   previous_secret_until: ColumnType<Date | null, Date | undefined, Date | null>;
+  /** Replaced before the previous one, and within its day. */
+  older_secrets: ColumnType<{ secret: string; until: string }[], string | undefined, string>;
   failing_since: ColumnType<Date | null, Date | undefined, Date | null>;
   deleted_at: ColumnType<Date | null, Date | undefined, Date | null>;
   created_at: Timestamp;

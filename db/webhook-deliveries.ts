@@ -8,6 +8,7 @@ import {
 } from '../domain/webhooks.ts';
 import type { Db } from './connect.ts';
 import { callRelay } from './relay-calls.ts';
+import { replacedSecrets } from './webhook-endpoints.ts';
 
 export interface WebhookDelivery {
   id: string;
@@ -188,7 +189,7 @@ export interface DeliveryToSend {
   payload: string;
   url: string;
   enabled: boolean;
-  /** The present one, and the one before it for as long as it signs. */
+  /** The present one, and those before it for as long as they sign. */
   secrets: string[];
   failingSince: Date | null;
 }
@@ -197,8 +198,7 @@ export interface DeliveryToSend {
 export async function findDeliveryToSend(db: Db, id: string): Promise<DeliveryToSend | undefined> {
   const { rows } = await sql<DeliveryToSend>`
     select endpoint.id as "endpointId", status, round, failures, payload, url, enabled, failing_since as "failingSince",
-      case when previous_secret_until > now() and previous_secret is not null
-        then array[secret, previous_secret] else array[secret] end as secrets
+      secret || array(select secret from ${replacedSecrets} as replaced order by until desc) as secrets
     from messaging.webhook_deliveries as delivery
     join messaging.webhook_endpoints as endpoint on endpoint.id = endpoint_id
     where delivery.id = ${id}::uuid

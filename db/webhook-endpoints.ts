@@ -23,6 +23,8 @@ export type EndpointFields = Pick<WebhookEndpoint, 'url' | 'eventTypes' | 'descr
 
 /** For how long after a rotation the old secret signs beside the new one. */
 const OLD_SECRET_HOURS = 24;
+/** Of those that were replaced before it, so many sign at most: each makes the header longer that receivers have to take. */
+const MOST_OLDER = 3;
 
 const columns = [
   'id',
@@ -114,28 +116,42 @@ export async function changeWebhookEndpoint(
   return row && toEndpoint(row);
 }
 
-/** Gives an endpoint a new secret, beside which the old one signs for another day. */
+/** The secrets of an endpoint that were replaced and sign still, as (secret, until). */
+export const replacedSecrets = sql`(
+  select replaced.secret, until
+  from (
+    select previous_secret as secret, previous_secret_until as until
+    union all
+    select older ->> 'secret', (older ->> 'until')::timestamptz from jsonb_array_elements(older_secrets) as older
+  ) as replaced
+  where until > now()
+)`;
+
+/**
+ * Gives an endpoint a new secret, beside which each one before signs for another day from when it was replaced. False where
+ * there is no such endpoint.
+ */
 export async function rotateWebhookSecret(db: Db, id: string, secret: string): Promise<boolean> {
-  const row = await db
-    .updateTable('messaging.webhook_endpoints')
-    .set(({ ref }) => ({
-      secret,
-      previous_secret: ref('secret'),
-      previous_secret_until: new Date(Date.now() + OLD_SECRET_HOURS * 3_600_000),
-      updated_at: new Date(),
-    }))
-    .where('id', '=', id)
-    .where('deleted_at', 'is', null)
-    .returning('id')
-    .executeTakeFirst();
-  return row !== undefined;
+  const { rows } = await sql`
+    update messaging.webhook_endpoints
+    set secret = ${secret}, previous_secret = secret,
+      previous_secret_until = now() + make_interval(hours => ${OLD_SECRET_HOURS}),
+      older_secrets = (
+        select coalesce(jsonb_agg(older), '[]')
+        from (select * from ${replacedSecrets} as replaced order by until desc limit ${MOST_OLDER}) as older
+      ),
+      updated_at = now()
+    where id = ${id}::uuid and deleted_at is null
+    returning id
+  `.execute(db);
+  return rows.length > 0;
 }
 
 /** Takes an endpoint away, with its secrets; the log of its deliveries stays. False where there is none. */
 export async function deleteWebhookEndpoint(db: Db, id: string): Promise<boolean> {
   const row = await db
     .updateTable('messaging.webhook_endpoints')
-    .set({ deleted_at: new Date(), enabled: false, secret: '', previous_secret: null })
+    .set({ deleted_at: new Date(), enabled: false, secret: '', previous_secret: null, older_secrets: '[]' })
     .where('id', '=', id)
     .where('deleted_at', 'is', null)
     .returning('id')

@@ -12,6 +12,7 @@ import { eventually } from './harness/wait.ts';
 const JOHN = '550e8400-e29b-41d4-a716-446655440000';
 const JANE = '550e8400-e29b-41d4-a716-446655440001';
 const EMILY = '550e8400-e29b-41d4-a716-446655440003';
+const MICHAEL = '550e8400-e29b-41d4-a716-446655440004';
 const STAFF = '550e8400-e29b-41d4-a716-446655440101';
 
 /** An SMTP server that keeps what it takes, and answers addresses as a test tells it. */
@@ -206,13 +207,32 @@ describe('what happens to an order', () => {
       const row = stack.db.selectFrom('messaging.notifications').select('due_at').where('id', '=', held.id);
       return (await row.executeTakeFirstOrThrow()).due_at! > new Date(Date.now() + 60_000);
     });
+    // It goes out as soon as the customer takes the quiet hours back.
     await setPreferences(EMILY, {});
-    await stack.db
-      .updateTable('messaging.notifications')
-      .set({ due_at: new Date() })
-      .where('id', '=', held.id)
-      .execute();
     await untilStatus(held.id, 'sent');
+  });
+
+  test('is not told over a channel that the customer does not want any more, also when it is replayed', async () => {
+    const token = await stack.api.login('emily.davis@example.com');
+    const clock = (minutes: number) => new Date(Date.now() + minutes * 60_000).toISOString().slice(11, 16);
+    await setPreferences(EMILY, {}, { quietHours: { start: clock(-60), end: clock(60), timeZone: 'UTC' } });
+    const order = await placed(token);
+    const held = await eventually('the push is held', async () =>
+      (await aboutOrder(order.id, '&channel=push')).find(({ status }) => status === 'queued'),
+    );
+    await setPreferences(EMILY, { push: false });
+    const dropped = await untilStatus(held.id, 'dead_letter');
+    expect(dropped.attempts).toEqual([
+      { at: expect.any(String), error: 'The customer does not want to be told over this channel any more.' },
+    ]);
+    expect((await staff('POST', `/v1/notifications/${held.id}/replay`)).status).toBe(202);
+    await eventually('it was looked at again', async () => {
+      const { body } = await staff('GET', `/v1/notifications/${held.id}`);
+      return body.status === 'dead_letter' && body.attempts.length === 2;
+    });
+    const pushes = stack.db.selectFrom('messaging.push_messages').select('id').where('id', '=', held.id);
+    expect(await pushes.execute()).toEqual([]);
+    await setPreferences(EMILY, {});
   });
 });
 
@@ -295,6 +315,24 @@ describe('a message that the staff sends', () => {
       expect(await untilStatus(id, 'sent')).toMatchObject({ customerId: JOHN, subject });
       expect((await as(stack.tokens.john, 'GET', `/v1/notifications/${id}`)).status).toBe(200);
     }
+  });
+
+  test('goes to the customer behind a phone number or an id, in its language and not in its quiet hours', async () => {
+    const clock = (minutes: number) => new Date(Date.now() + minutes * 60_000).toISOString().slice(11, 16);
+    const quietHours = { start: clock(-60), end: clock(60), timeZone: 'UTC' };
+    const phone = '+4930987654';
+    await setPreferences(EMILY, {}, { phone, language: 'de', quietHours });
+    for (const recipient of [phone, EMILY, EMILY.toUpperCase()]) {
+      const { body } = await send(note(recipient, { channel: 'sms' }));
+      expect(body).toMatchObject({ recipient: phone, customerId: EMILY, status: 'queued' });
+    }
+    const push = await send(note(EMILY.toUpperCase(), { channel: 'push' }));
+    expect(push.body).toMatchObject({ recipient: EMILY, customerId: EMILY });
+    // Two who share a phone are nobody in particular.
+    await setPreferences(MICHAEL, {}, { phone });
+    const shared = await send(note(phone, { channel: 'sms' }));
+    expect(shared.body.customerId).toBeUndefined();
+    for (const id of [EMILY, MICHAEL]) await setPreferences(id, {});
   });
 
   test('with a key is sent once', async () => {

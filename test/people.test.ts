@@ -410,23 +410,30 @@ describe('a customer who leaves', () => {
     const row = { channel: 'email', template: 'message', language: 'en' } as const;
     const variables = JSON.stringify({ subject: 'Hello', text: 'There.' });
     const far = { due_at: new Date(Date.now() + 3_600_000), variables, attempts: '[]' };
-    const [known, guest] = [randomUUID(), randomUUID()];
+    const phone = '+14155550142';
+    const preferences = { channels: { email: true, sms: true, push: true }, language: 'en', phone };
+    await api.request('PUT', `/v1/customers/${id}/notification-preferences`, {
+      token: stack.tokens.admin,
+      body: preferences,
+    });
+    const [known, guest, called] = [randomUUID(), randomUUID(), randomUUID()];
     await stack.db
       .insertInto('messaging.notifications')
       .values([
         { ...row, ...far, id: known, recipient: email, customer_id: id },
         { ...row, ...far, id: guest, recipient: email },
+        { ...row, ...far, id: called, channel: 'sms', recipient: phone },
       ])
       .execute();
     await remove(id);
-    for (const one of [known, guest]) {
+    for (const one of [known, guest, called]) {
       const refused = await staff('POST', `/${one}/replay`);
       expectProblem(refused, 409, 'invalid_transition');
       expect(refused.body.currentStatus).toBe('dead_letter');
     }
     const all = await staff('POST', '/replay', { status: 'dead_letter', from: before });
     expect(all).toMatchObject({ status: 202, body: { replayed: 0 } });
-    for (const one of [known, guest]) {
+    for (const one of [known, guest, called]) {
       expect((await staff('GET', `/${one}`)).body).toMatchObject({
         recipient: '(deleted)',
         status: 'dead_letter',

@@ -36,14 +36,29 @@ describe('webhook endpoints', () => {
     expect(String(first!.headers['webhook-signature']).split(' ')).toHaveLength(2);
     for (const one of [secret, endpoint.secret]) expect(isSignedWith(one, first!)).toBe(true);
 
+    // Rotated again, because the answer was lost: receivers know the first one only.
+    const again = await platform.ask('POST', `webhook-endpoints/${endpoint.id}/rotate-secret`, {});
+    await platform.untilStatus((await platform.sendTest(endpoint)).id, 'delivered');
+    const second = platform.receiver.received(endpoint.path)[1]!;
+    for (const one of [again.body.secret, secret, endpoint.secret])
+      expect(isSignedWith(one, second)).toBe(true);
+
     await sql`
-      update messaging.webhook_endpoints set previous_secret_until = now() - interval '1 second'
+      update messaging.webhook_endpoints
+      set older_secrets = jsonb_set(older_secrets, '{0,until}', to_jsonb(now() - interval '1 second'))
       where id = ${endpoint.id}::uuid
     `.execute(platform.stack.db);
     await platform.untilStatus((await platform.sendTest(endpoint)).id, 'delivered');
-    const second = platform.receiver.received(endpoint.path)[1]!;
-    expect(isSignedWith(secret, second)).toBe(true);
-    expect(isSignedWith(endpoint.secret, second)).toBe(false);
+    const third = platform.receiver.received(endpoint.path)[2]!;
+    for (const one of [again.body.secret, secret]) expect(isSignedWith(one, third)).toBe(true);
+    expect(isSignedWith(endpoint.secret, third)).toBe(false);
+
+    // Each lasts a day, and there are at most five.
+    for (let rotation = 0; rotation < 5; rotation += 1)
+      await platform.ask('POST', `webhook-endpoints/${endpoint.id}/rotate-secret`, {});
+    await platform.untilStatus((await platform.sendTest(endpoint)).id, 'delivered');
+    const fourth = platform.receiver.received(endpoint.path)[3]!;
+    expect(String(fourth.headers['webhook-signature']).split(' ')).toHaveLength(5);
   });
 
   test('lists go by endpoint, status and type, page by page', async () => {

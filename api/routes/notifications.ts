@@ -63,9 +63,9 @@ export function notificationEndpoints({ db, render, wakePump }: NotificationDeps
       problems: keyProblems,
       async handle({ body, caller, request, response }) {
         const id = await onceById(db, { request, response, caller, body }, async (newId) => {
-          const { customerId, language } = await findAddressee(db, body.channel, body.recipient);
-          render(body.template, body.channel, language, body.variables);
-          await queueNotification(db, { id: newId, ...body, customerId, language });
+          const addressee = await findAddressee(db, body.channel, body.recipient);
+          render(body.template, body.channel, addressee.language, body.variables);
+          await queueNotification(db, { id: newId, ...body, ...addressee });
         });
         wakePump();
         response
