@@ -467,10 +467,10 @@ describe('fulfilment', () => {
 
       const rivals = [await life.placed(1), await life.placed(1)];
       const same = { carrier: 'UPS', shipmentId: randomUUID() };
-      const shipped = await Promise.allSettled(
+      const answers = await Promise.allSettled(
         rivals.map((rival) => life.workflow(rival).executeUpdate('ship', { args: [same] })),
       );
-      expect(shipped.map(({ status }) => status).toSorted()).toEqual(['fulfilled', 'rejected']);
+      expect(answers.map(({ status }) => status).toSorted()).toEqual(['fulfilled', 'rejected']);
       const states = (await Promise.all(rivals.map((rival) => life.read(rival)))).map(
         ({ status, shipments }) => `${status}, ${shipments.length}`,
       );
