@@ -31,8 +31,8 @@ type ProductRow = Omit<ListedProduct, 'createdAt' | 'updatedAt'> & { createdAt: 
 export interface ProductLists {
   /**
    * The active products that match, in the given order (then by sku), from behind the position `after`. They have all
-   * words of `q`, of which the last may be the start of one; where nothing has, all may be, and words that nothing starts
-   * with are taken for misspelled. Without a `q` nothing is relevant: that is the order by sku.
+   * words of `q`, of which the last may be the start of one; where no product at all has, all may be, and words that nothing
+   * starts with are taken for misspelled. Without a `q` nothing is relevant: that is the order by sku.
    */
   list(filter: ProductFilter, page: ProductPage): Promise<ListedProduct[]>;
   /**
@@ -57,14 +57,21 @@ interface Databases {
 export function createProductLists(databases: Databases): ProductLists {
   const { search } = databases;
   const meanings = createMeanings(search);
-  const searching = async <Row>(q: string, query: (sought: Sought[]) => Query<Row>, order: Order) => {
+  /** By the words as written where any product has them, whatever else is `chosen`, and else by what they mean. */
+  const searching = async <Row>(
+    q: string,
+    query: (sought: Sought[]) => Query<Row>,
+    order: Order,
+    chosen: Choice = {},
+  ) => {
     const written = wordsAsWritten(q);
     if (written.length === 0) return [];
+    const any = isChoice(chosen) ? matching(databases, {}, written).select('sku').limit(1) : undefined;
     const remembered = meanings.remembered(q);
     if (remembered !== undefined)
-      return await firstWithRows(search, query(written), query(remembered), order);
+      return await firstWithRows(search, { first: query(written), any, second: query(remembered) }, order);
     const found = await query(written).execute();
-    if (found.length > 0) return found;
+    if (found.length > 0 || (any && (await any.execute()).length > 0)) return found;
     const meant = await meanings.lookUp(q);
     return meant === undefined ? [] : await query(meant).execute();
   };
@@ -72,7 +79,8 @@ export function createProductLists(databases: Databases): ProductLists {
     async list({ q, ...filter }, page) {
       if (q === undefined) return (await inOrder(databases, filter, page).execute()).map(toProduct);
       const list = page.sort === 'relevance' ? byRelevance : inOrder;
-      const rows = await searching(q, (sought) => list(databases, filter, page, sought), orderOf(page.sort));
+      const query = (sought: Sought[]) => list(databases, filter, page, sought);
+      const rows = await searching(q, query, orderOf(page.sort), filter);
       return rows.map(toProduct);
     },
     async countFacets({ q, ...filter }) {
@@ -86,19 +94,22 @@ export function createProductLists(databases: Databases): ProductLists {
 
 type Choice = Omit<ProductFilter, 'q'>;
 
+const isChoice = (choice: Choice): boolean => Object.values(choice).some((value) => value !== undefined);
+
 type Query<Row> = Expression<Row> & { execute(): Promise<Row[]> };
 type Order = RawBuilder<unknown>;
 
-/** The rows of the first query or, where it has none, of the second: in one round trip. */
+/** The rows of the first query or, where neither it nor `any` has one, of the second: in one round trip. */
 async function firstWithRows<Row>(
   db: Db,
-  first: Query<Row>,
-  second: Query<Row>,
+  { first, any, second }: { first: Query<Row>; any: Query<unknown> | undefined; second: Query<Row> },
   order: Order,
 ): Promise<Row[]> {
   const { rows } = await sql<Row>`
     with first as materialized ${first}
-    select * from first union all select * from ${second} as second where not exists (select from first)
+    select * from first
+    union all
+    select * from ${second} as second where not exists (select from first) ${any ? sql`and not exists ${any}` : sql``}
     order by ${order}
   `.execute(db);
   return rows;
@@ -214,7 +225,7 @@ function listed(
 ): SelectQueryBuilder<Schema, 'catalogue.products', object> | undefined {
   const [only, ...more] = sought;
   if (only === undefined || more.length > 0 || ('start' in only && only.isCommon)) return undefined;
-  if (Object.values(filter).some((value) => value !== undefined)) return undefined;
+  if (isChoice(filter)) return undefined;
   return db.selectFrom('catalogue.products').where('sku', 'in', firstSkus(only, from));
 }
 

@@ -96,7 +96,7 @@ function meaningOf(
 interface KnownWords {
   /** Words of products on sale that start with it, itself too: all, or one too many. */
   continued: string[];
-  /** Where none does, those that look alike. */
+  /** Where none does, words of products on sale that look alike. */
   similar: string[];
 }
 const NOTHING: KnownWords = { continued: [], similar: [] };
@@ -105,7 +105,11 @@ async function lookUp(db: Db, words: string[]): Promise<[string, KnownWords][]> 
   const { rows } = await sql<KnownWords & { written: string }>`
     select written, continued, case
       when continued = '{}' and written ~ ${`^[[:alpha:]]{${SHORTEST},}$`}
-      then array(select word from catalogue.words order by word <-> written limit ${MOST_SIMILAR})
+      then array(
+        select word from catalogue.words
+        where (select true from catalogue.product_words where product_words.word = words.word limit 1)
+        order by word <-> written limit ${MOST_SIMILAR}
+      )
       else '{}'
     end as similar
     from unnest(${words}::text[]) as written

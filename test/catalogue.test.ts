@@ -294,6 +294,28 @@ describe('a search', () => {
     expectProblem(await list('facets=yes'), 400, 'invalid_query');
   });
 
+  test('counts what it lists: words that something has mean what is written, whatever else is chosen', async () => {
+    const table = { price: 700, currency: 'USD', description: '' };
+    await ask('PUT', '/S-7', { ...table, name: 'Lap desk', category: 'desks' });
+    await ask('PUT', '/S-8', { ...table, name: 'Laptop desk', category: 'laptops', price: 900 });
+    const lapDesks = { categories: [{ category: 'desks', count: 1 }], price: { min: 700, max: 700 } };
+    const found = 'q=lap%20desk&facets=true';
+    for (const otherWord of ['', '%20qqqq']) {
+      // What its words may be slips of is remembered from the second time.
+      await list(`q=lap%20desk${otherWord}`);
+      expect((await list(found)).body).toMatchObject({ data: [{ sku: 'S-7' }], facets: lapDesks });
+      expect((await list(`${found}&category=laptops`)).body).toMatchObject({
+        data: [],
+        facets: { ...lapDesks, price: null },
+      });
+      expect((await list(`${found}&minPrice=800`)).body).toMatchObject({
+        data: [],
+        facets: { categories: [], price: lapDesks.price },
+      });
+    }
+    for (const sku of ['S-7', 'S-8']) await ask('DELETE', `/${sku}`);
+  });
+
   test('counts anew after half a minute, however often it is asked meanwhile', async () => {
     const sundial = { name: 'Sundial', category: 'dials', price: 1, currency: 'USD' };
     await ask('POST', '', { sku: 'DIAL-1', ...sundial });
@@ -320,6 +342,11 @@ describe('a search', () => {
     expect(await search('gramophone')).toEqual(['S-5']);
     await ask('PUT', '/S-5', { name: 'Record', price: 1, currency: 'USD' });
     expect(await search('gramophone')).toEqual([]);
+    // A slip that no product has any more is corrected like any other.
+    await ask('PUT', '/S-6', { name: 'Barometre, a slip', price: 1, currency: 'USD' });
+    await ask('PATCH', '/S-6', { name: 'Barometer' });
+    expect(await search('barometre')).toEqual(['S-6']);
+    await ask('DELETE', '/S-6');
     expect(await search('record')).toEqual(['S-5']);
   });
 
