@@ -17,7 +17,10 @@ export interface CartTerms {
 
 export const fromNow = (seconds: number) => sql<Date>`now() + make_interval(secs => ${seconds})`;
 
-/** The cart with the names and prices of now, or undefined where there is none or it has expired. */
+/**
+ * The cart with the names and prices of now, or undefined where there is none or it has expired. Of what there was not enough
+ * when it was ordered it tells how much there is now.
+ */
 export async function findCart(db: Db | Trx, cartId: string): Promise<Cart | undefined> {
   const { rows } = await sql<CartRecord>`
     select carts.id, carts.currency, order_id is not null as locked, expires_at as "expiresAt", list as items
@@ -26,9 +29,14 @@ export async function findCart(db: Db | Trx, cartId: string): Promise<Cart | und
       select coalesce(jsonb_agg(jsonb_build_object(
         'sku', item.sku, 'name', coalesce(product.name, item.sku), 'quantity', quantity, 'addedPrice', item.price,
         'unitPrice', case when product.currency = carts.currency then product.price else item.price end,
-        'available', case when product.active and product.currency = carts.currency then item.available else 0 end
+        'available', case
+          when product.active and product.currency = carts.currency then stock.on_hand - stock.reserved
+          else 0
+        end
       ) order by position), '[]') as list
-      from shopping.cart_items as item left join catalogue.products as product on product.sku = item.sku
+      from shopping.cart_items as item
+      left join catalogue.products as product on product.sku = item.sku
+      left join inventory.stock on stock.sku = item.sku and item.available is not null
       where cart_id = carts.id
     ) as items
     where carts.id = ${cartId}::uuid and (expires_at > now() or order_id is not null)

@@ -490,6 +490,12 @@ describe('checking out', () => {
     expect(cart.items[1]).not.toHaveProperty('problem');
     const fewer = await send('PATCH', '/v1/cart/items/SCARCE', who, { quantity: 3 });
     expect(fewer.body.items[0].problem).toEqual({ requested: 3, available: 2 });
+    // What there is may be more by now.
+    await stack.db.updateTable('inventory.stock').set({ on_hand: 3 }).where('sku', '=', 'SCARCE').execute();
+    const restocked = await read(who);
+    expect(restocked.status).toBe('open');
+    expect(restocked.items[0]).not.toHaveProperty('problem');
+    await stack.db.updateTable('inventory.stock').set({ on_hand: 2 }).where('sku', '=', 'SCARCE').execute();
     const enough = await send('PATCH', '/v1/cart/items/SCARCE', who, { quantity: 2 });
     expect(enough.body.status).toBe('open');
     expect((await checkOut(john)).body).toMatchObject({ status: 'confirmed' });
