@@ -120,16 +120,17 @@ async function* readLines(texts: AsyncIterable<string>): AsyncGenerator<ReadRow>
   };
   for await (const text of texts) {
     const lines = (rest + text).split('\n');
-    rest = lines.pop()!;
+    // What is cut off is of a line that is too long already.
+    rest = lines.pop()!.slice(0, MAX_ROW_LENGTH + 1);
     yield* read(lines);
-    if (rest.length > MAX_ROW_LENGTH) {
-      throw new UnreadableFile(row + 1, `The row is longer than ${MAX_ROW_LENGTH} characters.`);
-    }
   }
   yield* read([rest]);
 }
 
 function parseLine(line: string): { value: unknown } | { detail: string } {
+  if (line.length > MAX_ROW_LENGTH) {
+    return { detail: `The line is longer than ${MAX_ROW_LENGTH} characters.` };
+  }
   if (line.includes(NOT_UTF8)) return { detail: 'The line is not UTF-8.' };
   try {
     return { value: JSON.parse(line) as unknown };

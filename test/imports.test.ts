@@ -176,6 +176,21 @@ describe('products', () => {
     expect(ended).toMatchObject({ status: 'completed', processed: 5, failed: 5 });
   });
 
+  test('of NDJSON that are too long are told, wherever in the file they stand, and the others taken', async () => {
+    const row = (sku: string, description = '') =>
+      JSON.stringify({ sku, name: sku, price: 1, currency: 'USD', description });
+    const padding = Array.from({ length: 40 }, (_, index) => row(`PAD-${index}`, 'x'.repeat(10_000)));
+    const file = [row('LONG-1'), row('LONG-2', 'y'.repeat(250_000)), row('LONG-3'), ...padding];
+    file.push(row('LONG-4', 'z'.repeat(600_000)), row('LONG-5'), row('LONG-6', 'z'.repeat(150_000)));
+    const ended = await imported('products', file.join('\n'), NDJSON);
+    const detail = 'The line is longer than 100000 characters.';
+    expect(ended).toMatchObject({ status: 'completed', processed: 46, failed: 3 });
+    expect(ended.errors).toEqual([2, 44, 46].map((number) => ({ row: number, detail })));
+    for (const sku of ['LONG-1', 'LONG-3', 'LONG-5']) {
+      expect((await api.request('GET', `/v1/products/${sku}`)).status).toBe(200);
+    }
+  });
+
   test('are told also by a name in which the end of what is told cuts a letter in two', async () => {
     const long = 'x'.repeat(298);
     const row = JSON.stringify({ sku: 'E-9', name: 'x', price: 1, currency: 'USD', [`${long}😀`]: 1 });
