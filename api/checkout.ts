@@ -36,7 +36,9 @@ export function createCheckout({ db, carts, place, terms, logger }: CheckoutDeps
   return async ({ caller, key, body, waitMs }) => {
     const { cartId } = customersCart(caller);
     const orderId = orderIdFor(caller.id, ROUTE, key);
-    const { lines, currency } = await carts.unlocked(cartId, () => lockCart(db, cartId, orderId, terms));
+    const { lines, currency, isFirst } = await carts.unlocked(cartId, () =>
+      lockCart(db, cartId, orderId, terms),
+    );
     const request = { ...body, lines };
     try {
       const placed = await place({
@@ -46,6 +48,7 @@ export function createCheckout({ db, carts, place, terms, logger }: CheckoutDeps
         request,
         compared: body,
         expectedCurrency: currency,
+        isFirst,
         waitMs,
       });
       if (placed.order.status !== 'pending') {

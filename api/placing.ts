@@ -27,6 +27,8 @@ export interface PlacingRequest {
   compared?: unknown;
   /** The currency that the customer was shown; null where none was. */
   expectedCurrency?: string | null;
+  /** Whether no earlier request with this key can have been accepted. */
+  isFirst?: boolean;
   waitMs: number;
 }
 
@@ -191,7 +193,8 @@ export function createPlacing({
     return awaited?.status === 'pending' ? (taken?.placed ?? awaited) : awaited;
   };
 
-  return async ({ caller, key, route, request, compared = request, expectedCurrency = null, waitMs }) => {
+  return async ({ caller, key, route, request, waitMs, ...wanted }) => {
+    const { compared = request, expectedCurrency = null, isFirst = false } = wanted;
     const orderId = orderIdFor(caller.id, route, key);
     const requestHash = requestHashOf(compared);
     const again = async () => {
@@ -219,7 +222,7 @@ export function createPlacing({
       });
     } catch (error) {
       // What was accepted before stays accepted, whatever the catalogue says now.
-      const before = await again();
+      const before = isFirst ? undefined : await again();
       if (before) return before;
       throw error;
     }

@@ -155,12 +155,14 @@ export function createOrderWorkflows({
 
   const findAccepted = async (orderId: string): Promise<PlacedOrder | undefined> => {
     try {
-      const { history } = await temporal.client.withDeadline(Date.now() + RPC_DEADLINE_MS, () =>
-        temporal.client.workflowService.getWorkflowExecutionHistory({
-          namespace: temporal.client.options.namespace,
-          execution: { workflowId: orderWorkflowId(orderId) },
-          maximumPageSize: 1,
-        }),
+      const { history } = await circuit.run(() =>
+        temporal.client.withDeadline(Date.now() + RPC_DEADLINE_MS, () =>
+          temporal.client.workflowService.getWorkflowExecutionHistory({
+            namespace: temporal.client.options.namespace,
+            execution: { workflowId: orderWorkflowId(orderId) },
+            maximumPageSize: 1,
+          }),
+        ),
       );
       const started = history?.events?.[0]?.workflowExecutionStartedEventAttributes;
       const payload = started?.input?.payloads?.[0];

@@ -12,7 +12,8 @@ const orderExists = (orderId: string) =>
 
 /**
  * Locks a cart for an order and gives the order's lines, and the currency that the cart shows. The same order may lock it
- * again: a request sent twice goes on. No lines, and no lock, where the order is placed already. Throws `cart_locked`,
+ * again: a request sent twice goes on; `isFirst` where no other can be under way. No lines, and no lock, where the order is
+ * placed already. Throws `cart_locked`,
  * `cart_empty` or `validation_failed`.
  */
 export async function lockCart(
@@ -20,7 +21,7 @@ export async function lockCart(
   cartId: string,
   orderId: string,
   terms: CartTerms,
-): Promise<{ lines: { sku: string; quantity: number }[]; currency: string | null }> {
+): Promise<{ lines: { sku: string; quantity: number }[]; currency: string | null; isFirst: boolean }> {
   return await db.transaction().execute(async (trx) => {
     const cart = await trx
       .selectFrom('shopping.carts')
@@ -30,7 +31,7 @@ export async function lockCart(
       .forUpdate()
       .executeTakeFirst();
     const { rows } = await sql<{ placed: boolean }>`select ${orderExists(orderId)} as placed`.execute(trx);
-    if (rows[0]!.placed) return { lines: [], currency: null };
+    if (rows[0]!.placed) return { lines: [], currency: null, isFirst: false };
     if (cart && cart.orderId !== null && cart.orderId !== orderId) throw cartLocked(cart.orderId);
     const lines = cart
       ? await trx
@@ -55,7 +56,7 @@ export async function lockCart(
       }))
       .where('id', '=', cartId)
       .execute();
-    return { lines, currency: cart!.currency };
+    return { lines, currency: cart!.currency, isFirst: cart!.orderId === null };
   });
 }
 

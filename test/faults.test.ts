@@ -304,8 +304,27 @@ test('Temporal does not answer any more: orders are placed all the same, soon wi
     for (const answer of answers) expect(answer).toMatchObject({ status: 202, body: { status: 'pending' } });
     expect(await stack.reserved(sku)).toBe(12);
     expect(await metric('holdfast_circuit_open{company="temporal"}')).toBeGreaterThan(0);
+
+    // What is refused is refused, and the cart is there for the next try.
+    await api.request('POST', '/v1/cart/items', { token, body: { sku, quantity: 1 } });
+    const checkOut = (expectedTotal: number, key: string) => {
+      const { shippingAddress, payment } = orderOf([]);
+      const body = { shippingAddress, payment, expectedTotal };
+      const headers = { 'idempotency-key': key, prefer: 'respond-async' };
+      return api.request('POST', '/v1/cart/checkout', { token, body, headers });
+    };
+    expect(await checkOut(1, randomUUID())).toMatchObject({ status: 409, body: { code: 'price_changed' } });
+    expect((await api.request('GET', '/v1/cart', { token })).body).toMatchObject({ status: 'open' });
+    const ordered = { key: randomUUID(), sku };
+    const checkedOut = await checkOut(1000, ordered.key);
+    expect(checkedOut).toMatchObject({ status: 202, body: { status: 'pending', total: 1000 } });
+
     process.kill(temporal.pid, 'SIGCONT');
     await isReady();
+    await eventually('what was checked out is cancelled', async () => {
+      const { body } = await api.request('DELETE', `/v1/orders/${checkedOut.body.id}`, { token });
+      return body.status === 'cancelled';
+    });
     await expectAllRight(sku, attempts, answers);
   } finally {
     process.kill(temporal.pid, 'SIGCONT');
