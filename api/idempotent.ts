@@ -20,17 +20,22 @@ export function usedKey(
   if (key === undefined) return undefined;
   return {
     caller: caller.id,
-    route: routeOf(request, orderId),
+    route: routeOf(request, caller, orderId),
     key,
     requestHash: requestHashOf(body),
   };
 }
 
 /** The same for every way to name the thing that the path is about. */
-function routeOf({ method, path, params: { id } }: Request, orderId?: string): string {
+function routeOf(
+  { method, path, params: { id } }: Request,
+  caller: Pick<Caller, 'id'>,
+  orderId?: string,
+): string {
   const named = decodeURIComponent(path);
   if (typeof id !== 'string') return `${method} ${named}`;
-  return `${method} ${named.replace(`/${id}`, `/${orderId ?? id.toLowerCase()}`)}`;
+  const meant = id === 'me' ? caller.id : id.toLowerCase();
+  return `${method} ${named.replace(`/${id}`, `/${orderId ?? meant}`)}`;
 }
 
 /**
