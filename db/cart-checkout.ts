@@ -13,8 +13,7 @@ const orderExists = (orderId: string) =>
 /**
  * Locks a cart for an order and gives the order's lines, and the currency that the cart shows. The same order may lock it
  * again: a request sent twice goes on; `isFirst` where no other can be under way. No lines, and no lock, where the order is
- * placed already. Throws `cart_locked`,
- * `cart_empty` or `validation_failed`.
+ * placed already. Throws `cart_locked`, `cart_empty` or `validation_failed`.
  */
 export async function lockCart(
   db: Db,

@@ -30,13 +30,14 @@ export async function findCart(db: Db | Trx, cartId: string): Promise<Cart | und
         'sku', item.sku, 'name', coalesce(product.name, item.sku), 'quantity', quantity, 'addedPrice', item.price,
         'unitPrice', case when product.currency = carts.currency then product.price else item.price end,
         'available', case
-          when product.active and product.currency = carts.currency then stock.on_hand - stock.reserved
+          when product.active and product.currency = carts.currency then
+            case when item.available is not null then coalesce(stock.on_hand - stock.reserved, 0) end
           else 0
         end
       ) order by position), '[]') as list
       from shopping.cart_items as item
       left join catalogue.products as product on product.sku = item.sku
-      left join inventory.stock on stock.sku = item.sku and item.available is not null
+      left join inventory.stock on stock.sku = item.sku
       where cart_id = carts.id
     ) as items
     where carts.id = ${cartId}::uuid and (expires_at > now() or order_id is not null)
