@@ -496,7 +496,7 @@ describe('checking out', () => {
     expect(restocked.status).toBe('open');
     expect(restocked.items[0]).not.toHaveProperty('problem');
     await stack.db.deleteFrom('inventory.stock').where('sku', '=', 'SCARCE').execute();
-    expect((await read(who)).items[0].problem).toEqual({ requested: 3, available: 0 });
+    expect((await read(who)).items[0]!.problem).toEqual({ requested: 3, available: 0 });
     await stack.db.insertInto('inventory.stock').values({ sku: 'SCARCE', on_hand: 2 }).execute();
     await stack.db.updateTable('inventory.stock').set({ on_hand: 2 }).where('sku', '=', 'SCARCE').execute();
     const enough = await send('PATCH', '/v1/cart/items/SCARCE', who, { quantity: 2 });
