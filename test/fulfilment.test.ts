@@ -465,16 +465,16 @@ describe('fulfilment', () => {
       expect(await life.read(order)).toMatchObject({ status: 'confirmed', shipments: [] });
       expect((await life.ship(order)).status).toBe(201);
 
-      const rivals = [await life.placed(1), await life.placed(1)];
+      const rivals = await times(8, () => life.placed(1));
       const same = { carrier: 'UPS', shipmentId: randomUUID() };
       const answers = await Promise.allSettled(
         rivals.map((rival) => life.workflow(rival).executeUpdate('ship', { args: [same] })),
       );
-      expect(answers.map(({ status }) => status).toSorted()).toEqual(['fulfilled', 'rejected']);
+      expect(answers.filter(({ status }) => status === 'fulfilled')).toHaveLength(1);
       const states = (await Promise.all(rivals.map((rival) => life.read(rival)))).map(
         ({ status, shipments }) => `${status}, ${shipments.length}`,
       );
-      expect(states.toSorted()).toEqual(['confirmed, 0', 'shipped, 1']);
+      expect(states.toSorted()).toEqual([...Array(7).fill('confirmed, 0'), 'shipped, 1']);
     });
 
     test('the order is delivered only when every unit that was not cancelled is', async () => {
