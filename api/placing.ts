@@ -193,8 +193,16 @@ export function createPlacing({
     return awaited?.status === 'pending' ? (taken?.placed ?? awaited) : awaited;
   };
 
-  return async ({ caller, key, route, request, waitMs, ...wanted }) => {
-    const { compared = request, expectedCurrency = null, isFirst = false } = wanted;
+  return async ({
+    caller,
+    key,
+    route,
+    request,
+    compared = request,
+    expectedCurrency = null,
+    isFirst = false,
+    waitMs,
+  }) => {
     const orderId = orderIdFor(caller.id, route, key);
     const requestHash = requestHashOf(compared);
     const again = async () => {

@@ -2,7 +2,7 @@ import { type RawBuilder, sql } from 'kysely';
 import type { Channel, QuietHours, RenderedMessage } from '../domain/notifications.ts';
 import type { Db } from './connect.ts';
 import { lockOrder } from './orders.ts';
-import { quietHoursOf, wantedChannels } from './preferences.ts';
+import { quietHoursOf, wantedChannels, withPreferences } from './preferences.ts';
 import { callRelay } from './relay-calls.ts';
 
 export interface NotificationToSend {
@@ -53,9 +53,7 @@ const claimed = (picked: RawBuilder<unknown>) => sql<Omit<NotificationToSend, 't
       or claimed.channel in (select wanted.channel from ${wantedChannels} as wanted) as "isWanted"
   from claimed
   left join identity.users on users.id = claimed.customer_id
-  left join lateral (
-    select * from messaging.preferences where customer_id = claimed.customer_id offset 0
-  ) as preferences on true
+  ${withPreferences}
   left join lateral (
     select jsonb_build_object('number', number, 'currency', currency, 'total', total,
       'shippingAddress', shipping_address, 'rejection', rejection, 'cancellation', cancellation, 'lines', (

@@ -85,6 +85,11 @@ const setPreferences = async (id: string, channels: object, more: object = {}) =
   const put = await staff('PUT', preferencesOf(id), wanted);
   expect(put).toMatchObject({ status: 200, body: wanted });
 };
+/** Quiet hours from an hour ago until in an hour. */
+const quietNow = () => {
+  const clock = (minutes: number) => new Date(Date.now() + minutes * 60_000).toISOString().slice(11, 16);
+  return { start: clock(-60), end: clock(60), timeZone: 'UTC' };
+};
 const aboutOrder = async (orderId: string, more = '') =>
   (await staff('GET', `/v1/notifications?orderId=${orderId}${more}`)).body.data as Answer['body'][];
 const placed = async (token: string) => {
@@ -184,8 +189,7 @@ describe('what happens to an order', () => {
 
   test('makes no phone ring in quiet hours, and is told when they are over', async () => {
     const token = await stack.api.login('emily.davis@example.com');
-    const clock = (minutes: number) => new Date(Date.now() + minutes * 60_000).toISOString().slice(11, 16);
-    const quietHours = { start: clock(-60), end: clock(60), timeZone: 'UTC' };
+    const quietHours = quietNow();
     await setPreferences(EMILY, {}, { quietHours });
     const order = await placed(token);
     const held = await eventually('the push is held', () =>
@@ -214,8 +218,7 @@ describe('what happens to an order', () => {
 
   test('is not told over a channel that the customer does not want any more, also when it is replayed', async () => {
     const token = await stack.api.login('emily.davis@example.com');
-    const clock = (minutes: number) => new Date(Date.now() + minutes * 60_000).toISOString().slice(11, 16);
-    await setPreferences(EMILY, {}, { quietHours: { start: clock(-60), end: clock(60), timeZone: 'UTC' } });
+    await setPreferences(EMILY, {}, { quietHours: quietNow() });
     const order = await placed(token);
     const held = await eventually('the push is held', async () =>
       (await aboutOrder(order.id, '&channel=push')).find(({ status }) => status === 'queued'),
@@ -318,13 +321,18 @@ describe('a message that the staff sends', () => {
   });
 
   test('goes to the customer behind a phone number or an id, in its language and not in its quiet hours', async () => {
-    const clock = (minutes: number) => new Date(Date.now() + minutes * 60_000).toISOString().slice(11, 16);
-    const quietHours = { start: clock(-60), end: clock(60), timeZone: 'UTC' };
+    const quietHours = quietNow();
     const phone = '+4930987654';
     await setPreferences(EMILY, {}, { phone, language: 'de', quietHours });
     for (const recipient of [phone, EMILY, EMILY.toUpperCase()]) {
       const { body } = await send(note(recipient, { channel: 'sms' }));
       expect(body).toMatchObject({ recipient: phone, customerId: EMILY, status: 'queued' });
+      const row = stack.db.selectFrom('messaging.notifications').select(['due_at', 'language']);
+      await eventually('it is held', async () => {
+        const { due_at, language } = await row.where('id', '=', body.id).executeTakeFirstOrThrow();
+        expect(language).toBe('de');
+        return due_at! > new Date(Date.now() + 60_000);
+      });
     }
     const push = await send(note(EMILY.toUpperCase(), { channel: 'push' }));
     expect(push.body).toMatchObject({ recipient: EMILY, customerId: EMILY });
